@@ -1,0 +1,240 @@
+"""Supervised processes on this machine (Linux): a folder for each key, and in it a supervisor's lock and records."""
+
+import asyncio
+import codecs
+import os
+import re
+import secrets
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from interlock.adapters.hosts import procfs, records
+from interlock.adapters.hosts.observation import observe, remains
+from interlock.adapters.hosts.output import read_output
+from interlock.adapters.hosts.spawn import claim, complaint, spawn, wait_until_ready
+from interlock.core.errors import Conflict, Invalid, Unavailable
+from interlock.tools.ports import LogChunk, ProcessSpec, ProcessStatus
+
+T = TypeVar("T")
+
+_KEY = re.compile(r"[a-z0-9][a-z0-9-]{0,100}")
+# No key begins with a dot.
+_REMOVED = ".removed"
+_ENDED = frozenset({"absent", "exited", "lost"})
+_START_TIMEOUT_S = 30.0
+# How much longer than the grace a supervisor may take to end before it is taken for stuck.
+_STOP_MARGIN_S = 5.0
+_REMOVE_TIMEOUT_S = 2.0
+_POLL_S = 0.02
+
+
+class LocalHost:
+    """The `Host` port on this machine. All state is in ``folder``: any number of these, in any processes, may share it.
+
+    Every method raises Invalid ``process_key`` for what is not a key (``[a-z0-9][a-z0-9-]{0,100}``).
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.absolute()
+        self._supervisors: set[int] = set()
+
+    async def start(self, key: str, spec: ProcessSpec) -> ProcessStatus:
+        """As the port says; raises Invalid ``process_spec`` too."""
+        _check(spec)
+        return await self._in_thread(self._start, self._place(key), spec)
+
+    async def status(self, key: str) -> ProcessStatus:
+        return await self._in_thread(observe, self._place(key))
+
+    async def wait(self, key: str, timeout_s: float | None = None) -> ProcessStatus:
+        place = self._place(key)
+        until = float("inf") if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            status = await self.status(key)
+            left_s = until - time.monotonic()
+            if status.state in _ENDED or left_s <= 0:
+                return status
+            await _supervisor_end(place, left_s)
+
+    async def stop(self, key: str, grace_s: float | None = None) -> ProcessStatus:
+        place = self._place(key)
+        status = await self._past_start(key)
+        if status.state in _ENDED:
+            return status
+        grace_s = await self._in_thread(_ask_to_stop, place, grace_s)
+        if not await _supervisor_end(place, grace_s + _STOP_MARGIN_S):
+            await self._in_thread(_kill_supervisor, place)
+        await self._in_thread(_kill_remains, place)
+        return await self.wait(key, _STOP_MARGIN_S)
+
+    async def log(self, key: str, offset: int = 0, limit_bytes: int = 65536) -> LogChunk:
+        begin, data = await self._in_thread(read_output, self._place(key), offset, limit_bytes)
+        text, length = _decode(data)
+        return LogChunk(text=text, next_offset=begin + length)
+
+    async def list(self) -> dict[str, ProcessStatus]:
+        return await self._in_thread(self._list)
+
+    async def remove(self, key: str) -> None:
+        await self._in_thread(self._remove, self._place(key))
+
+    async def _past_start(self, key: str) -> ProcessStatus:
+        """The status, once there is a supervisor that can be told to stop, or none will be."""
+        place, until = self._place(key), time.monotonic() + _START_TIMEOUT_S
+        while True:
+            status = await self.status(key)
+            has_supervisor = records.read_record(place, records.SUPERVISOR) is not None
+            if status.state != "starting" or has_supervisor or time.monotonic() > until:
+                return status
+            await asyncio.sleep(_POLL_S)
+
+    def _place(self, key: str) -> str:
+        if not _KEY.fullmatch(key):
+            raise Invalid("process_key", f"not a key: {key[:120]!r}", hint="use a-z, 0-9 and '-', at most 101 of them")
+        return str(self._folder / key)
+
+    async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
+        self._reap()
+        return await asyncio.to_thread(function, *arguments)
+
+    def _reap(self) -> None:
+        """Collect the supervisors started from here that have ended, so that no defunct process stays behind."""
+        for pid in tuple(self._supervisors):
+            try:
+                ended, _ = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                ended = pid
+            if ended:
+                self._supervisors.discard(pid)
+
+    def _start(self, place: str, spec: ProcessSpec) -> ProcessStatus:
+        try:
+            lock = claim(place)
+            try:
+                pid, ready = spawn(place, spec, lock)
+            finally:
+                os.close(lock)
+        except OSError as error:
+            raise Unavailable("host_unavailable", f"a process cannot be started now: {error}", where=place) from error
+        self._supervisors.add(pid)
+        wait_until_ready(ready, _START_TIMEOUT_S)
+        status = observe(place)
+        if status.state == "absent":
+            raise Unavailable("host_unavailable", f"the supervisor gave up: {complaint(place)}", where=place)
+        return status
+
+    def _list(self) -> dict[str, ProcessStatus]:
+        names = sorted(os.listdir(self._folder)) if self._folder.is_dir() else []
+        statuses = {name: observe(self._place(name)) for name in names if _KEY.fullmatch(name)}
+        return {name: status for name, status in statuses.items() if status.state != "absent"}
+
+    def _remove(self, place: str) -> None:
+        until = time.monotonic() + _REMOVE_TIMEOUT_S
+        while os.path.isdir(place):
+            if observe(place).state not in _ENDED or time.monotonic() > until:
+                raise Conflict("process_running", "the process still runs", where=place, hint="stop it first")
+            # Held for another moment by a supervisor that has written its result and is about to end.
+            if (lock := records.take_lock(place)) is None:
+                time.sleep(_POLL_S)
+                continue
+            try:
+                self._discard(place)
+            finally:
+                os.close(lock)
+
+    def _discard(self, place: str) -> None:
+        """Out of sight in one step, then file by file, with what an earlier removal did not finish."""
+        removed = self._folder / _REMOVED
+        removed.mkdir(mode=0o700, exist_ok=True)
+        os.rename(place, removed / f"{os.path.basename(place)}.{secrets.token_hex(4)}")
+        for folder in removed.iterdir():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check(spec: ProcessSpec) -> None:
+    texts = [spec.folder, *(word for command in spec.commands for word in command)]
+    texts += [part for entry in spec.environment.items() for part in entry]
+    faults = {
+        "there is no command": not spec.commands or not all(spec.commands),
+        "the folder is not an absolute path": not os.path.isabs(spec.folder),
+        "a text holds a NUL character": any("\0" in text for text in texts),
+        "the name of an environment variable is empty or holds '='": any(not name or "=" in name for name in spec.environment),
+        "a limit is negative, or none is left of the output": min(spec.grace_s, spec.restart_delay_s, spec.max_restarts) < 0
+        or spec.output_limit_bytes < 1,
+    }
+    if found := [fault for fault, is_there in faults.items() if is_there]:
+        raise Invalid("process_spec", "; ".join(found))
+
+
+async def _supervisor_end(place: str, timeout_s: float) -> bool:
+    """Wait for the end of the supervisor; whether it came. Where none is to be seen, wait for a moment."""
+    pidfd = procfs.open_pidfd(records.read_record(place, records.SUPERVISOR))
+    if pidfd is None:
+        await asyncio.sleep(min(_POLL_S, timeout_s))
+        return True
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(pidfd, ended.set)
+    try:
+        await asyncio.wait_for(ended.wait(), None if timeout_s == float("inf") else timeout_s)
+    except TimeoutError:
+        return False
+    else:
+        return True
+    finally:
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
+
+
+def _ask_to_stop(place: str, grace_s: float | None) -> float:
+    """SIGTERM to the supervisor; the grace that it will give."""
+    if grace_s is not None:
+        # On a full disk the grace of the specification is given instead.
+        with suppress(OSError):
+            records.write_record(place, records.STOP, {"grace_s": grace_s})
+    _signal_supervisor(place, signal.SIGTERM)
+    spec = records.read_record(place, records.SPEC) or {"grace_s": 0.0}
+    return max(grace_s or 0.0, float(spec["grace_s"]))
+
+
+def _signal_supervisor(place: str, number: signal.Signals) -> None:
+    pidfd = procfs.open_pidfd(records.read_record(place, records.SUPERVISOR))
+    if pidfd is not None:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, number)
+        os.close(pidfd)
+
+
+def _kill_supervisor(place: str) -> None:
+    """End a supervisor that does not answer, and everything below it."""
+    supervisor = records.read_record(place, records.SUPERVISOR)
+    tree = procfs.descendants(supervisor["pid"]) if supervisor and procfs.is_alive(supervisor) else []
+    _signal_supervisor(place, signal.SIGKILL)
+    _kill(tree)
+
+
+def _kill_remains(place: str) -> None:
+    _kill(remains(place))
+
+
+def _kill(found: list[procfs.Process]) -> None:
+    for process in found:
+        now = procfs.read_process(process.pid)
+        if now is not None and now.start_time == process.start_time:
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+
+
+def _decode(data: bytes) -> tuple[str, int]:
+    """The text, and how many bytes it stands for: a character cut in two at the end waits for the next reading."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    text = decoder.decode(data)
+    held_back = len(decoder.getstate()[0])
+    if text or not held_back:
+        return text, len(data) - held_back
+    return decoder.decode(b"", final=True), len(data)

@@ -1,0 +1,138 @@
+"""The database: one namespace a tenant and one for control, each with one writer and many readers.
+
+A namespace is an SQLite file (``tenants/<tenant>.db``, ``control.db``). A write session is one turn of the namespace's writer
+queue: ``BEGIN IMMEDIATE``, its reads inside, nothing awaited but the database. Readers see the last committed state and are
+never blocked. This is the only place that commits.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import MetaData, event
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool, StaticPool
+
+from interlock.core.errors import Unavailable
+from interlock.core.scope import Scope
+from interlock.db.session import Session
+
+tenant_metadata = MetaData()
+"""Tables that every tenant's namespace has; each slice's ``store.py`` adds its own."""
+
+control_metadata = MetaData()
+"""Tables of the one control namespace."""
+
+CONTROL = "control"
+
+BeforeCommit = Callable[[Session], Awaitable[None]]
+
+# Codes of SQLite that mean "the storage does not take it now", not "the statement is wrong".
+_STORAGE_ERRORS = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+
+
+def _configure(begin: str) -> Callable[[AsyncEngine], AsyncEngine]:
+    def apply(engine: AsyncEngine) -> AsyncEngine:
+        def on_connect(connection: Any, _record: Any) -> None:
+            # The driver must not open transactions by itself: `begin` below decides which kind it is.
+            connection.isolation_level = None
+            cursor = connection.cursor()
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+                cursor.execute(f"PRAGMA {pragma}")
+            cursor.close()
+
+        def on_begin(connection: Any) -> None:
+            connection.exec_driver_sql(begin)
+
+        event.listen(engine.sync_engine, "connect", on_connect)
+        event.listen(engine.sync_engine, "begin", on_begin)
+        return engine
+
+    return apply
+
+
+class _Namespace:
+    def __init__(self, file: Path) -> None:
+        url = f"sqlite+aiosqlite:///{file}"
+        self.turns = asyncio.Lock()
+        self.writer = _configure("BEGIN IMMEDIATE")(create_async_engine(url, poolclass=StaticPool))
+        self.readers = _configure("BEGIN")(create_async_engine(url, poolclass=NullPool))
+
+    async def dispose(self) -> None:
+        await self.writer.dispose()
+        await self.readers.dispose()
+
+
+class Database:
+    """All namespaces below one folder. ``before_commit`` hooks run inside every write transaction, just before it commits."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._namespaces: dict[str, _Namespace] = {}
+        self._before_commit: list[BeforeCommit] = []
+
+    def before_commit(self, hook: BeforeCommit) -> None:
+        """Run ``hook`` in every write transaction before it commits; what it raises undoes the transaction."""
+        self._before_commit.append(hook)
+
+    def file(self, namespace: str) -> Path:
+        """Where a namespace is stored: ``namespace`` is `CONTROL` or a tenant."""
+        if namespace == CONTROL:
+            return self._folder / "control.db"
+        return self._folder / "tenants" / f"{namespace}.db"
+
+    def _open(self, namespace: str) -> _Namespace:
+        if namespace not in self._namespaces:
+            self._namespaces[namespace] = _Namespace(self.file(namespace))
+        return self._namespaces[namespace]
+
+    @contextlib.asynccontextmanager
+    async def write(self, scope: Scope, namespace: str | None = None) -> AsyncGenerator[Session]:
+        """One turn of the writer: commits at the end, undoes everything on an exception.
+
+        Raises Unavailable ``storage`` when the disk is full or does not answer; nothing was written then.
+        """
+        space = self._open(namespace or scope.tenant)
+        async with space.turns:
+            with _storage_errors(self.file(namespace or scope.tenant)):
+                async with space.writer.begin() as connection:
+                    session = Session(scope, connection)
+                    yield session
+                    for hook in self._before_commit:
+                        await hook(session)
+        session.committed()
+
+    @contextlib.asynccontextmanager
+    async def read(self, scope: Scope, namespace: str | None = None) -> AsyncGenerator[AsyncConnection]:
+        """A read-only snapshot of the last committed state."""
+        space = self._open(namespace or scope.tenant)
+        with _storage_errors(self.file(namespace or scope.tenant)):
+            async with space.readers.begin() as connection:
+                yield connection
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for space in self._namespaces.values():
+            await space.dispose()
+        self._namespaces.clear()
+
+
+@contextlib.contextmanager
+def _storage_errors(file: Path):
+    try:
+        yield
+    except (OperationalError, DBAPIError) as error:
+        # The primary result code is the low byte: SQLite's extended codes (IOERR_WRITE, …) share it.
+        code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+        if code not in _STORAGE_ERRORS:
+            raise
+        raise Unavailable(
+            "storage",
+            f"the database cannot be written: {error.orig}",
+            where=str(file),
+            hint="free disk space or mend the disk; work goes on by itself afterwards",
+        ) from error

@@ -1,0 +1,71 @@
+"""What delivery needs from the outside: a forwarder that carries the traffic and measures it."""
+
+from typing import Literal, Protocol
+
+import msgspec
+
+LegKind = Literal["stable", "candidate"]
+
+
+class Leg(msgspec.Struct, frozen=True, kw_only=True):
+    """One listening address of a service in an environment: ``stable`` carries traffic, ``candidate`` only checks.
+
+    ``route`` is ``service.environment``; ``port`` is where the leg listens on 127.0.0.1.
+    """
+
+    route: str
+    kind: LegKind
+    port: int
+
+
+class LegStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a leg leads now: ``upstream_port`` on 127.0.0.1, None where it answers 503 by itself. ``marker`` is the key of the
+    call that pointed it there."""
+
+    leg: Leg
+    upstream_port: int | None
+    marker: str
+
+
+class LegCounters(msgspec.Struct, frozen=True, kw_only=True):
+    """Counted by the forwarder since ``generation`` began (a new one when the forwarder was started anew).
+
+    ``server_errors`` are answers with status 500 to 599, among them the forwarder's own 502 and 503. ``buckets`` maps an upper
+    bound in seconds (``inf`` the last) to the cumulative number of requests answered within it.
+    """
+
+    generation: str
+    requests: int
+    server_errors: int
+    buckets: dict[str, int]
+
+
+class Forwarder(Protocol):
+    """A reverse proxy that outlives the control plane. Switching traffic is re-pointing a leg."""
+
+    async def ensure(self) -> None:
+        """Make sure that it runs, with the configuration it had last. Raises Unavailable ``forwarder_down`` with the reason."""
+        ...
+
+    async def point(self, leg: Leg, upstream_port: int | None, marker: str) -> None:
+        """Lead ``leg`` to a port of this host, or to nowhere. Idempotent; requests under way finish where they began.
+
+        Raises Conflict ``port_taken`` when the leg cannot listen, Unavailable ``forwarder_down``.
+        """
+        ...
+
+    async def read(self, route: str, kind: LegKind) -> LegStatus | None:
+        """Where the leg leads according to the forwarder itself; None where it has no such leg."""
+        ...
+
+    async def list(self) -> list[LegStatus]:
+        """Every leg, as the forwarder itself has it."""
+        ...
+
+    async def remove(self, route: str, kind: LegKind) -> None:
+        """Take the leg away; its port is free afterwards. Idempotent."""
+        ...
+
+    async def measure(self, route: str, kind: LegKind) -> LegCounters:
+        """The counters of one leg. Raises Unavailable ``forwarder_down``; a leg without traffic has zeros."""
+        ...

@@ -1,0 +1,167 @@
+"""Publishing inside the transaction of the change, and dispatching to handlers in this process."""
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+
+from interlock.core.clock import Clock, to_text
+from interlock.core.ids import new_id
+from interlock.core.scope import Scope
+from interlock.db.database import Database
+from interlock.db.session import Session
+from interlock.events import store
+from interlock.events.model import Envelope, EventData
+from interlock.events.ports import Feed, Handler
+
+log = structlog.get_logger(__name__)
+
+BATCH = 200
+MAX_TRIES = 8
+IDLE_POLL_S = 5.0
+
+
+@dataclass(slots=True)
+class _Subscription:
+    name: str
+    feed: Feed
+    event_types: frozenset[str]
+    handler: Handler
+    position: int = 0
+    saved: int = 0
+    failures: int = 0
+    not_before: float = 0.0
+
+
+class EventsFeed:
+    """The events table, to be dispatched (`events.ports.Feed`) and to be sealed (`audit.ports.RecordedFeed`)."""
+
+    name = store.FEED
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def after(self, scope: Scope, position: int, limit: int) -> list[tuple[int, Envelope | None]]:
+        async with self._database.read(scope) as connection:
+            return await store.after(connection, position, limit)
+
+    async def content(self, scope: Scope, first: int, last: int) -> list[tuple[int, bytes]]:
+        async with self._database.read(scope) as connection:
+            return await store.content(connection, first, last)
+
+    async def last_position(self, scope: Scope) -> int:
+        async with self._database.read(scope) as connection:
+            return await store.last_position(connection)
+
+
+class Events:
+    """Publishes into the events table, and carries committed events to the subscribed handlers, in order, at least once."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._subscriptions: list[_Subscription] = []
+        self._wake = asyncio.Event()
+        self.feed = EventsFeed(database)
+
+    async def publish(self, session: Session, data: EventData, *, subject: str, project_id: str = "") -> Envelope:
+        """Write the event in ``session``'s transaction: it exists if and only if the change is committed."""
+        scope = session.scope
+        envelope = Envelope(
+            event_id=new_id("evt"),
+            event_type=data.event_type,
+            version=data.version,
+            subject=subject,
+            timestamp=to_text(self._clock.now()),
+            originating_agent=scope.principal,
+            origin=scope.origin,
+            correlation_id=scope.correlation_id,
+            trace_id=scope.trace_id,
+            project_id=project_id,
+            data=msgspec.to_builtins(data),
+        )
+        await store.append(session, envelope)
+        session.after_commit(self._wake.set)
+        return envelope
+
+    async def about(self, scope: Scope, subject: str, limit: int = 500) -> list[Envelope]:
+        """What happened to ``subject``, oldest first."""
+        async with self._database.read(scope) as connection:
+            return await store.about(connection, subject, limit)
+
+    async def dead_letter_count(self, scope: Scope) -> int:
+        """How many events could not be handled."""
+        async with self._database.read(scope) as connection:
+            return await store.count_dead(connection)
+
+    def wake(self) -> None:
+        """There is something new in a feed that this service does not write itself."""
+        self._wake.set()
+
+    def subscribe(self, name: str, handler: Handler, *event_types: type[EventData] | str, feed: Feed | None = None) -> None:
+        """Call ``handler`` for each event of these types; ``name`` keeps its place over restarts."""
+        names = frozenset(item if isinstance(item, str) else item.event_type for item in event_types)
+        self._subscriptions.append(_Subscription(name, feed or self.feed, names, handler))
+
+    async def dispatch(self, scope: Scope) -> None:
+        """Carry events to handlers until cancelled."""
+        async with self._database.read(scope) as connection:
+            positions = await store.load_cursors(connection)
+        for subscription in self._subscriptions:
+            subscription.position = subscription.saved = positions.get(subscription.name, 0)
+        while True:
+            self._wake.clear()
+            try:
+                waits = [await self._advance(scope, subscription) for subscription in self._subscriptions]
+            except Exception:
+                # Storage that does not answer must not end the dispatch: it goes on where it stood.
+                log.exception("events.dispatch_failed")
+                waits = [1.0]
+            if min(waits, default=IDLE_POLL_S) > 0:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), min(waits, default=IDLE_POLL_S))
+
+    async def _advance(self, scope: Scope, subscription: _Subscription) -> float:
+        """Handle one batch; returns the seconds until there may be more to do (0 for at once)."""
+        if (pause := subscription.not_before - self._clock.monotonic()) > 0:
+            return pause
+        batch = await subscription.feed.after(scope, subscription.position, BATCH)
+        for position, envelope in batch:
+            if envelope is not None and envelope.event_type in subscription.event_types:
+                if not await self._deliver(scope, subscription, position, envelope):
+                    return subscription.not_before - self._clock.monotonic()
+                await self._save(scope, subscription, position)
+            subscription.position = position
+        # Passing by what is nobody's business is not worth a commit each time: it would only be passed by again.
+        if subscription.position - subscription.saved >= BATCH:
+            await self._save(scope, subscription, subscription.position)
+        return 0.0 if len(batch) == BATCH else IDLE_POLL_S
+
+    async def _deliver(self, scope: Scope, subscription: _Subscription, position: int, envelope: Envelope) -> bool:
+        caller = Scope(
+            tenant=scope.tenant,
+            principal=f"system:{subscription.name}",
+            origin="event",
+            correlation_id=envelope.correlation_id,
+            trace_id=envelope.trace_id,
+        )
+        try:
+            await subscription.handler(caller, envelope)
+        except Exception as error:
+            subscription.failures += 1
+            log.exception("events.handler_failed", subscription=subscription.name, event=envelope.event_type)
+            if subscription.failures < MAX_TRIES:
+                subscription.not_before = self._clock.monotonic() + min(60.0, 0.5 * 2**subscription.failures)
+                return False
+            async with self._database.write(scope) as session:
+                at = to_text(self._clock.now())
+                await store.bury(session, subscription.name, position, at, repr(error), envelope)
+        subscription.failures = 0
+        return True
+
+    async def _save(self, scope: Scope, subscription: _Subscription, position: int) -> None:
+        async with self._database.write(scope) as session:
+            await store.save_cursor(session, subscription.name, position)
+        subscription.saved = position

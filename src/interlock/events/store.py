@@ -1,0 +1,95 @@
+"""The events table, the cursors of the subscriptions, and the dead letters."""
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Column, Integer, LargeBinary, String, Table, Text, func, insert, select
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from interlock.db.database import tenant_metadata
+from interlock.db.session import Session
+from interlock.events.model import Envelope
+
+FEED = "events"
+
+events = Table(
+    "events",
+    tenant_metadata,
+    Column("position", Integer, primary_key=True, autoincrement=True),
+    Column("event_type", String, nullable=False, index=True),
+    Column("subject", String, nullable=False, index=True),
+    Column("envelope", LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+cursors = Table(
+    "event_cursors",
+    tenant_metadata,
+    Column("subscription", String, primary_key=True),
+    Column("position", Integer, nullable=False),
+)
+
+dead_letters = Table(
+    "dead_letters",
+    tenant_metadata,
+    Column("letter", Integer, primary_key=True, autoincrement=True),
+    Column("subscription", String, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("at", String, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("envelope", LargeBinary, nullable=False),
+)
+
+_decoder = msgspec.json.Decoder(Envelope)
+
+
+async def append(session: Session, envelope: Envelope) -> int:
+    content = msgspec.json.encode(envelope)
+    row = {"event_type": envelope.event_type, "subject": envelope.subject, "envelope": content}
+    result = await session.connection.execute(insert(events).values(row).returning(events.c.position))
+    position = int(result.scalar_one())
+    session.record(FEED, position, content)
+    return position
+
+
+async def after(connection: AsyncConnection, position: int, limit: int) -> list[tuple[int, Envelope | None]]:
+    query = select(events.c.position, events.c.envelope).where(events.c.position > position)
+    rows = (await connection.execute(query.order_by(events.c.position).limit(limit))).all()
+    return [(row.position, _decoder.decode(row.envelope)) for row in rows]
+
+
+async def content(connection: AsyncConnection, first: int, last: int) -> list[tuple[int, bytes]]:
+    """The rows from ``first`` to ``last`` as the audit chain seals them."""
+    query = select(events.c.position, events.c.envelope).where(events.c.position.between(first, last))
+    return [(row.position, bytes(row.envelope)) for row in (await connection.execute(query.order_by(events.c.position))).all()]
+
+
+async def last_position(connection: AsyncConnection) -> int:
+    return int((await connection.execute(select(func.coalesce(func.max(events.c.position), 0)))).scalar_one())
+
+
+async def about(connection: AsyncConnection, subject: str, limit: int) -> list[Envelope]:
+    query = select(events.c.envelope).where(events.c.subject == subject).order_by(events.c.position).limit(limit)
+    return [_decoder.decode(row.envelope) for row in (await connection.execute(query)).all()]
+
+
+async def load_cursors(connection: AsyncConnection) -> dict[str, int]:
+    rows = (await connection.execute(select(cursors))).all()
+    return {row.subscription: row.position for row in rows}
+
+
+async def save_cursor(session: Session, subscription: str, position: int) -> None:
+    statement = upsert(cursors).values(subscription=subscription, position=position)
+    await session.connection.execute(
+        statement.on_conflict_do_update(index_elements=["subscription"], set_={"position": position})
+    )
+
+
+async def bury(session: Session, subscription: str, position: int, at: str, error: str, envelope: Envelope) -> None:
+    values: dict[str, Any] = {"subscription": subscription, "position": position, "at": at, "error": error}
+    await session.connection.execute(insert(dead_letters).values(envelope=msgspec.json.encode(envelope), **values))
+
+
+async def count_dead(connection: AsyncConnection) -> int:
+    return int((await connection.execute(select(func.count()).select_from(dead_letters))).scalar_one())

@@ -1,0 +1,36 @@
+"""Events of runs that concern others; the subject is ``run:<id>``. They are read from the journal, never written twice."""
+
+from typing import Any
+
+from interlock.events.model import EventData
+
+
+class RunBegan(EventData, frozen=True, kw_only=True):
+    event_type = "run.started"
+    run_id: str
+    plan_id: str
+    role: str
+
+
+class RunEnded(EventData, frozen=True, kw_only=True):
+    """``status`` is completed, failed, cancelled or rolled_back."""
+
+    event_type = "run.finished"
+    run_id: str
+    plan_id: str
+    role: str
+    status: str
+    error: dict[str, Any]
+
+
+class TaskAsks(EventData, frozen=True, kw_only=True):
+    """A task waits for a person."""
+
+    event_type = "run.task_asks"
+    run_id: str
+    plan_id: str
+    role: str
+    task: str
+    question: str
+    options: list[str]
+    evidence: dict[str, Any]

@@ -1,0 +1,149 @@
+"""The local driver: runs in one asyncio process, durable by the journal, recovered at start."""
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+
+import structlog
+
+from interlock.core.clock import Clock, to_text
+from interlock.core.errors import Conflict, Internal, NotFound
+from interlock.runs import model as m
+from interlock.runs.active import ActiveRun, Equipment, Suspended
+from interlock.runs.decide import decide
+from interlock.runs.evolve import fold
+
+log = structlog.get_logger(__name__)
+
+RELOAD_DELAY_S = 2.0
+
+
+class LocalDriver:
+    """Executes up to ``max_concurrent_runs`` runs; the others wait in the order of their submission."""
+
+    def __init__(self, equipment: Equipment, owner: str, max_concurrent_runs: int = 10) -> None:
+        self._equipment = equipment
+        self._owner = owner
+        self._max_concurrent_runs = max_concurrent_runs
+        self._active: dict[str, ActiveRun] = {}
+        self._background: set[asyncio.Task[None]] = set()
+        self._is_stopping = False
+        self.storage_error = ""
+        """Why runs stand still, while the journal cannot be written."""
+
+    async def recover(self) -> None:
+        """Adopt every run that has not ended. Call once, before anything else."""
+        for run_id in await self._equipment.journal.unfinished():
+            await self._adopt(run_id)
+        self._start_waiting()
+
+    async def submit(self, run: m.Run) -> None:
+        """Make a new run durable and start it when there is a slot. Raises Conflict ``run_exists``, Invalid ``task_graph``."""
+        events = decide(None, m.Submit(at=self._now(), run=run))
+        epoch = await self._equipment.journal.create(run, events, self._owner)
+        state = fold(events)
+        if state is not None:
+            self._active[run.run_id] = self._activate(state, epoch)
+        self._start_waiting()
+
+    async def cancel(self, run_id: str, by: str, reason: str) -> None:
+        """Ask for the end of a run; branches that bring things back still run. Idempotent. Raises NotFound, Conflict."""
+        await self._apply(run_id, m.RequestCancel(at=self._now(), by=by, reason=reason))
+
+    async def answer(self, run_id: str, task: str, answer: str, by: str) -> None:
+        """Answer a task that waits for a person. Raises NotFound, Conflict ``not_waiting``, Invalid ``unknown_option``."""
+        await self._apply(run_id, m.Answer(at=self._now(), task=task, answer=answer, by=by))
+
+    async def close(self) -> None:
+        """Stop working; what is under way is recovered at the next start."""
+        self._is_stopping = True
+        for task in self._background:
+            task.cancel()
+        for active in list(self._active.values()):
+            await active.close()
+        self._active.clear()
+
+    def active_runs(self) -> int:
+        """How many runs are started and have not ended."""
+        return sum(active.state.status is m.RunStatus.RUNNING for active in self._active.values())
+
+    async def _apply(self, run_id: str, command: m.RunCommand) -> None:
+        if run_id not in self._active:
+            raise Conflict("run_not_active", f"{run_id} is not under way", hint="see: interlock runs")
+        try:
+            await self._active[run_id].apply(command)
+        except Suspended as error:
+            raise Conflict(
+                "run_suspended", f"{run_id} cannot be written now; it goes on by itself", hint="try again"
+            ) from error
+
+    async def _adopt(self, run_id: str) -> None:
+        epoch = await self._equipment.journal.take_over(run_id, self._owner)
+        state = fold(await self._equipment.journal.load(run_id))
+        if state is None:
+            raise Internal("empty_journal", f"{run_id} has no events")
+        active = self._activate(state, epoch)
+        self._active[run_id] = active
+        with contextlib.suppress(Suspended):
+            if state.status is m.RunStatus.RUNNING:
+                active.resume()
+                await active.apply(m.Adopt(at=self._now(), owner=self._owner, epoch=epoch))
+
+    def _activate(self, state: m.RunState, epoch: int) -> ActiveRun:
+        return ActiveRun(state, epoch, self._equipment, self._ended, self._suspended)
+
+    def _start_waiting(self) -> None:
+        free = self._max_concurrent_runs - self.active_runs()
+        waiting = [active for active in self._active.values() if active.state.status is m.RunStatus.PENDING]
+        for active in waiting[: max(0, free)]:
+            self._spawn(self._start(active))
+
+    async def _start(self, active: ActiveRun) -> None:
+        with contextlib.suppress(Suspended):
+            await active.apply(m.Start(at=self._now()))
+
+    def _ended(self, run_id: str) -> None:
+        self._active.pop(run_id, None)
+        if not self._is_stopping:
+            self._start_waiting()
+
+    def _suspended(self, run_id: str, error: Exception) -> None:
+        active = self._active.pop(run_id, None)
+        if active is None or self._is_stopping:
+            return
+        if isinstance(error, Conflict):
+            log.warning("run.fenced", run=run_id)
+            self._spawn(active.close())
+            return
+        self.storage_error = str(error)
+        log.error("run.suspended", run=run_id, error=str(error))
+        self._spawn(self._reload(run_id, active))
+
+    async def _reload(self, run_id: str, active: ActiveRun) -> None:
+        """Go back to what is durable, and on from there as after a crash, once the journal takes writes again."""
+        await active.close()
+        while True:
+            await asyncio.sleep(RELOAD_DELAY_S)
+            try:
+                await self._adopt(run_id)
+            except (NotFound, Internal):
+                log.exception("run.lost", run=run_id)
+                return
+            except Exception as error:
+                self.storage_error = str(error)
+                continue
+            self.storage_error = ""
+            return
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    def _now(self) -> str:
+        return to_text(self._equipment.clock.now())
+
+
+def owner_name(clock: Clock, pid: int) -> str:
+    """Names a control plane process in the journal."""
+    return f"pid {pid} since {to_text(clock.now())}"

@@ -1,0 +1,135 @@
+"""`evolve`: an event makes the next state. One function an event, registered by its type."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar, cast
+
+from interlock.runs import model as m
+
+E = TypeVar("E", bound=m.Event)
+_steps: dict[type[m.Event], Callable[[m.RunState, Any], None]] = {}
+
+
+def _on(kind: type[E]) -> Callable[[Callable[[m.RunState, E], None]], Callable[[m.RunState, E], None]]:
+    def register(step: Callable[[m.RunState, E], None]) -> Callable[[m.RunState, E], None]:
+        _steps[kind] = step
+        return step
+
+    return register
+
+
+def evolve(state: m.RunState | None, event: m.RunEvent) -> m.RunState:
+    """The state after ``event``. ``state`` is changed in place and returned; it is None before the first event."""
+    if isinstance(event, m.RunSubmitted):
+        tasks = {task.id: m.TaskState() for task in event.run.graph}
+        state = m.RunState(run=event.run, tasks=tasks, submitted_at=event.at)
+    state = cast("m.RunState", state)
+    if step := _steps.get(type(event)):
+        step(state, event)
+    state.seq += 1
+    return state
+
+
+def fold(events: Iterable[m.RunEvent]) -> m.RunState | None:
+    """The state that a journal stands for; None for an empty one."""
+    state: m.RunState | None = None
+    for event in events:
+        state = evolve(state, event)
+    return state
+
+
+@_on(m.RunStarted)
+def _run_started(state: m.RunState, event: m.RunStarted) -> None:
+    state.status = m.RunStatus.RUNNING
+    state.started_at = event.at
+
+
+@_on(m.RunAdopted)
+def _run_adopted(state: m.RunState, _event: m.RunAdopted) -> None:
+    state.adoptions += 1
+
+
+@_on(m.RunCancelRequested)
+def _run_cancel_requested(state: m.RunState, event: m.RunCancelRequested) -> None:
+    state.cancel_requested = event.reason or "cancelled"
+
+
+@_on(m.RunFinished)
+def _run_finished(state: m.RunState, event: m.RunFinished) -> None:
+    state.status = event.status
+    state.error = event.error
+    state.ended_at = event.at
+
+
+@_on(m.TaskStarted)
+def _task_started(state: m.RunState, event: m.TaskStarted) -> None:
+    task = state.tasks[event.task]
+    task.status = m.TaskStatus.RUNNING
+    task.attempt = event.attempt
+    task.began = True
+    task.started_at = task.started_at or event.at
+    task.retry_at = ""
+
+
+@_on(m.TaskReported)
+def _task_reported(state: m.RunState, event: m.TaskReported) -> None:
+    state.tasks[event.task].note = event.message
+
+
+@_on(m.TaskCompleted)
+def _task_completed(state: m.RunState, event: m.TaskCompleted) -> None:
+    task = state.tasks[event.task]
+    task.status, task.output, task.ended_at, task.error = m.TaskStatus.COMPLETED, event.output, event.at, {}
+
+
+@_on(m.TaskRetryScheduled)
+def _task_retry_scheduled(state: m.RunState, event: m.TaskRetryScheduled) -> None:
+    task = state.tasks[event.task]
+    task.status, task.error, task.retry_at = m.TaskStatus.WAITING, event.error, event.retry_at
+    task.failures += 1
+
+
+@_on(m.TaskFailed)
+def _task_failed(state: m.RunState, event: m.TaskFailed) -> None:
+    task = state.tasks[event.task]
+    task.status, task.error, task.ended_at = m.TaskStatus.FAILED, event.error, event.at
+    task.failures += 1
+
+
+@_on(m.TaskSkipped)
+def _task_skipped(state: m.RunState, event: m.TaskSkipped) -> None:
+    task = state.tasks[event.task]
+    task.status, task.reason, task.ended_at = m.TaskStatus.SKIPPED, event.reason, event.at
+
+
+@_on(m.TaskCancelled)
+def _task_cancelled(state: m.RunState, event: m.TaskCancelled) -> None:
+    task = state.tasks[event.task]
+    task.status, task.reason, task.ended_at = m.TaskStatus.CANCELLED, event.reason, event.at
+
+
+@_on(m.TaskParked)
+def _task_parked(state: m.RunState, event: m.TaskParked) -> None:
+    task = state.tasks[event.task]
+    task.status = m.TaskStatus.WAITING
+    task.question = {"question": event.question, "options": list(event.options), "evidence": event.evidence}
+
+
+@_on(m.TaskAnswered)
+def _task_answered(state: m.RunState, event: m.TaskAnswered) -> None:
+    task = state.tasks[event.task]
+    task.question, task.answer = {}, event.answer
+
+
+@_on(m.IntentRecorded)
+def _intent_recorded(state: m.RunState, event: m.IntentRecorded) -> None:
+    state.ledger[event.key] = m.LedgerEntry(
+        task=event.task, name=event.name, tool=event.tool, key=event.key, arguments=event.arguments
+    )
+    # An answer decides one doubt; the next one is asked anew.
+    state.tasks[event.task].answer = ""
+
+
+@_on(m.ReceiptRecorded)
+def _receipt_recorded(state: m.RunState, event: m.ReceiptRecorded) -> None:
+    entry = state.ledger[event.key]
+    entry.outcome, entry.output, entry.error = event.outcome, event.output, event.error

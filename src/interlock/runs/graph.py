@@ -1,0 +1,109 @@
+"""The task graph as data: what a plan proposes and a run executes."""
+
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from typing import Any, Literal
+
+import msgspec
+
+from interlock.core.errors import Invalid
+from interlock.tools.model import Effect
+
+Condition = Literal["succeeded", "failed"]
+"""``succeeded``: every need completed. ``failed``: at least one need failed, or was cancelled after it had begun."""
+
+MAX_TASKS = 100_000
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True):
+    """How often a transient failure is tried again: waits are ``delay_s * factor**n``, at most ``max_delay_s``, plus jitter."""
+
+    max_attempts: int = 1
+    delay_s: float = 1.0
+    factor: float = 2.0
+    max_delay_s: float = 60.0
+    jitter: float = 0.2
+    """The share of a wait that is random, so that what failed together does not come back together."""
+
+
+class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A node: ``kind`` names the executor, ``inputs`` is its JSON input, in which ``{"$output": "task.field"}`` stands for a
+    field of an earlier task's output. ``branch`` groups tasks that belong together, such as ``rollback:staging``."""
+
+    id: str
+    kind: str
+    title: str
+    effect: Effect
+    inputs: dict[str, Any] = {}
+    needs: tuple[str, ...] = ()
+    when: Condition = "succeeded"
+    branch: str = ""
+    timeout_s: float = 1800.0
+    retry: Retry = Retry()
+
+
+class TaskGraph(msgspec.Struct, frozen=True, kw_only=True):
+    """Tasks in the order in which a person reads them; the needs decide the order of execution."""
+
+    tasks: tuple[TaskSpec, ...]
+
+    def __iter__(self) -> Iterator[TaskSpec]:
+        return iter(self.tasks)
+
+    def branch(self, name: str) -> "TaskGraph":
+        """The tasks of one branch as a graph of its own: needs outside it are met, and its conditions with them."""
+        inside = {task.id for task in self.tasks if task.branch == name}
+        chosen = [task for task in self.tasks if task.id in inside]
+        return TaskGraph(tasks=tuple(_cut(task, inside) for task in chosen))
+
+    def check(self) -> None:
+        """Raises Invalid ``task_graph`` with the place: a name used twice, an unknown need, a cycle, too many tasks."""
+        if len(self.tasks) > MAX_TASKS:
+            raise _fault("", f"{len(self.tasks)} tasks are more than {MAX_TASKS}")
+        ids: set[str] = set()
+        for task in self.tasks:
+            if task.id in ids:
+                raise _fault(task.id, "the name is used twice")
+            ids.add(task.id)
+        for task in self.tasks:
+            for need in task.needs:
+                if need not in ids:
+                    raise _fault(task.id, f"needs {need!r}, which is not in the graph")
+        try:
+            TopologicalSorter({task.id: task.needs for task in self.tasks}).prepare()
+        except CycleError as error:
+            raise _fault("", "tasks wait for each other: " + " -> ".join(error.args[1])) from None
+
+
+def _cut(task: TaskSpec, inside: set[str]) -> TaskSpec:
+    needs = tuple(need for need in task.needs if need in inside)
+    return msgspec.structs.replace(task, needs=needs, when=task.when if needs else "succeeded")
+
+
+def _fault(task_id: str, message: str) -> Invalid:
+    return Invalid("task_graph", message, where=f"task {task_id}" if task_id else "graph")
+
+
+def references(value: Any) -> Iterator[str]:
+    """Every ``task.field`` that a JSON value refers to."""
+    if isinstance(value, dict):
+        if set(value) == {"$output"}:  # pyright: ignore[reportUnknownArgumentType]
+            yield str(value["$output"])  # pyright: ignore[reportUnknownArgumentType]
+        else:
+            for item in value.values():  # pyright: ignore[reportUnknownVariableType]
+                yield from references(item)
+    elif isinstance(value, list | tuple):
+        for item in value:  # pyright: ignore[reportUnknownVariableType]
+            yield from references(item)
+
+
+def resolve(value: Any, outputs: dict[str, dict[str, Any]]) -> Any:
+    """``value`` with every reference replaced by what it stands for; null where the task gave no such output."""
+    if isinstance(value, dict):
+        if set(value) == {"$output"}:  # pyright: ignore[reportUnknownArgumentType]
+            task_id, _, name = str(value["$output"]).partition(".")  # pyright: ignore[reportUnknownArgumentType]
+            return outputs.get(task_id, {}).get(name)
+        return {key: resolve(item, outputs) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, list | tuple):
+        return [resolve(item, outputs) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    return value

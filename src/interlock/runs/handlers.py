@@ -1,0 +1,45 @@
+"""Reactions of runs: a task that asks gets its place in the inbox, and the answer finds its way back."""
+
+from interlock.core.errors import Conflict
+from interlock.core.scope import Scope
+from interlock.db.database import Database
+from interlock.events.model import Envelope
+from interlock.inbox.service import Inbox
+from interlock.runs.service import Runs
+
+
+class RunHandlers:
+    """Idempotent reactions; `bootstrap` subscribes them."""
+
+    def __init__(self, database: Database, inbox: Inbox, runs: Runs) -> None:
+        self._database = database
+        self._inbox = inbox
+        self._runs = runs
+
+    async def task_asks(self, scope: Scope, event: Envelope) -> None:
+        """``run.task_asks``: open the question in the inbox."""
+        data = event.data
+        subject = f"run:{data['run_id']}/{data['task']}"
+        kind = "parked_effect" if "key" in data["evidence"] else "question"
+        async with self._database.write(scope) as session:
+            await self._inbox.ask(session, kind, subject, data["question"], tuple(data["options"]), data["evidence"])
+
+    async def item_answered(self, scope: Scope, event: Envelope) -> None:
+        """``inbox.answered``: hand the answer to the task that asked."""
+        kind, _, place = event.subject.partition(":")
+        if kind != "run":
+            return
+        run_id, _, task = place.partition("/")
+        try:
+            await self._runs.answer(scope.acting_as(event.originating_agent), run_id, task, event.data["answer"])
+        except Conflict as error:
+            # Delivered twice, or the run ended meanwhile: the first answer counted.
+            if error.code not in {"not_waiting", "run_not_active"}:
+                raise
+
+    async def run_finished(self, scope: Scope, event: Envelope) -> None:
+        """``run.finished``: questions of its tasks have no one left to answer to."""
+        run = await self._runs.get(scope, event.data["run_id"])
+        async with self._database.write(scope) as session:
+            for task in run.tasks:
+                await self._inbox.withdraw(session, f"run:{run.run.run_id}/{task}", "the run has ended")

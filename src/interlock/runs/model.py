@@ -1,0 +1,344 @@
+"""A run as values: its state, the events that make the state, and the commands that ask for events.
+
+The state is a fold of the events. `decide` (decide.py) turns a command into events, `evolve` (evolve.py) turns an event into
+the next state; neither reads a clock, makes an id or does I/O, so a journal replays to the same state, byte for byte.
+"""
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from interlock.runs.graph import TaskGraph
+from interlock.tools.grants import Grant
+
+
+class RunStatus(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    ROLLED_BACK = "rolled_back"
+
+
+class TaskStatus(StrEnum):
+    PENDING = "pending"
+    ASSIGNED = "assigned"
+    RUNNING = "running"
+    VALIDATING = "validating"
+    WAITING = "waiting"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+
+
+RUN_ENDED = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.ROLLED_BACK})
+TASK_ENDED = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.SKIPPED, TaskStatus.CANCELLED})
+
+ErrorData = dict[str, Any]
+"""An `InterlockError` as JSON data."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds of one run."""
+
+    max_concurrent_tasks: int = 8
+    timeout_s: float = 14400.0
+    max_adoptions: int = 1000
+    """A run that takes the control plane down each time it is adopted must not do so for ever."""
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run is from its first event on: which plan (or part of it, ``role``) it executes, for whom, how far."""
+
+    run_id: str
+    plan_id: str
+    role: str
+    title: str
+    requested_by: str
+    correlation_id: str
+    graph: TaskGraph
+    grants: tuple[Grant, ...]
+    """Minted from the approved plan; the only source of permission."""
+    plan_hash: str = ""
+    limits: Limits = Limits()
+
+
+# --- state ---------------------------------------------------------------------------------------------------------------
+
+
+class LedgerEntry(msgspec.Struct, kw_only=True):
+    """An effect: its intent, and its receipt once there is one. ``outcome`` is ``open``, ``done`` or ``failed``."""
+
+    task: str
+    name: str
+    tool: str
+    key: str
+    arguments: dict[str, Any]
+    outcome: str = "open"
+    output: dict[str, Any] = {}
+    error: ErrorData = {}
+
+
+class TaskState(msgspec.Struct, kw_only=True):
+    """What is known of one task."""
+
+    status: TaskStatus = TaskStatus.PENDING
+    attempt: int = 0
+    failures: int = 0
+    began: bool = False
+    output: dict[str, Any] = {}
+    error: ErrorData = {}
+    reason: str = ""
+    retry_at: str = ""
+    question: dict[str, Any] = {}
+    answer: str = ""
+    started_at: str = ""
+    ended_at: str = ""
+    note: str = ""
+
+
+class RunState(msgspec.Struct, kw_only=True):
+    """What is known of a run. `evolve` changes it in place; nobody else does."""
+
+    run: Run
+    status: RunStatus = RunStatus.PENDING
+    tasks: dict[str, TaskState] = {}
+    ledger: dict[str, LedgerEntry] = {}
+    seq: int = 0
+    adoptions: int = 0
+    cancel_requested: str = ""
+    error: ErrorData = {}
+    submitted_at: str = ""
+    started_at: str = ""
+    ended_at: str = ""
+
+
+# --- events --------------------------------------------------------------------------------------------------------------
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=True):
+    """The base: ``at`` is wall time for people; the order is the sequence number, never the time."""
+
+    at: str
+
+
+class RunSubmitted(Event, frozen=True, kw_only=True):
+    run: Run
+
+
+class RunStarted(Event, frozen=True, kw_only=True):
+    pass
+
+
+class RunAdopted(Event, frozen=True, kw_only=True):
+    owner: str
+    epoch: int
+
+
+class RunCancelRequested(Event, frozen=True, kw_only=True):
+    by: str
+    reason: str
+
+
+class RunFinished(Event, frozen=True, kw_only=True):
+    status: RunStatus
+    error: ErrorData = {}
+
+
+class TaskStarted(Event, frozen=True, kw_only=True):
+    task: str
+    attempt: int
+
+
+class TaskReported(Event, frozen=True, kw_only=True):
+    """Progress worth keeping: a line for people and data for programs."""
+
+    task: str
+    message: str
+    data: dict[str, Any] = {}
+
+
+class TaskCompleted(Event, frozen=True, kw_only=True):
+    task: str
+    output: dict[str, Any]
+
+
+class TaskRetryScheduled(Event, frozen=True, kw_only=True):
+    task: str
+    error: ErrorData
+    delay_s: float
+    retry_at: str
+
+
+class TaskFailed(Event, frozen=True, kw_only=True):
+    task: str
+    error: ErrorData
+
+
+class TaskSkipped(Event, frozen=True, kw_only=True):
+    task: str
+    reason: str
+
+
+class TaskCancelled(Event, frozen=True, kw_only=True):
+    task: str
+    reason: str
+
+
+class TaskParked(Event, frozen=True, kw_only=True):
+    """The task waits for a person."""
+
+    task: str
+    question: str
+    options: tuple[str, ...]
+    evidence: dict[str, Any]
+
+
+class TaskAnswered(Event, frozen=True, kw_only=True):
+    task: str
+    answer: str
+    by: str
+
+
+class IntentRecorded(Event, frozen=True, kw_only=True):
+    """An effect is about to happen; durable before it does."""
+
+    task: str
+    name: str
+    tool: str
+    effect: str
+    keying: str
+    key: str
+    arguments: dict[str, Any]
+    arguments_digest: str
+
+
+class ReceiptRecorded(Event, frozen=True, kw_only=True):
+    """What became of an effect. ``by`` is ``act``, ``probe`` (found done after a crash) or a person."""
+
+    task: str
+    key: str
+    outcome: str
+    by: str
+    output: dict[str, Any] = {}
+    error: ErrorData = {}
+
+
+class CallRefused(Event, frozen=True, kw_only=True):
+    """A task asked for what its grant does not give."""
+
+    task: str
+    tool: str
+    arguments: dict[str, Any]
+    error: ErrorData
+
+
+RunEvent = (
+    RunSubmitted
+    | RunStarted
+    | RunAdopted
+    | RunCancelRequested
+    | RunFinished
+    | TaskStarted
+    | TaskReported
+    | TaskCompleted
+    | TaskRetryScheduled
+    | TaskFailed
+    | TaskSkipped
+    | TaskCancelled
+    | TaskParked
+    | TaskAnswered
+    | IntentRecorded
+    | ReceiptRecorded
+    | CallRefused
+)
+
+
+# --- commands ------------------------------------------------------------------------------------------------------------
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """The base: ``at`` is the wall time that its events will carry."""
+
+    at: str
+
+
+class Submit(Command, frozen=True, kw_only=True):
+    run: Run
+
+
+class Start(Command, frozen=True, kw_only=True):
+    """A slot for the run is free."""
+
+
+class Adopt(Command, frozen=True, kw_only=True):
+    """Take over a run after a crash: what was under way is attempted again."""
+
+    owner: str
+    epoch: int
+
+
+class RequestCancel(Command, frozen=True, kw_only=True):
+    by: str
+    reason: str
+
+
+class TimeOut(Command, frozen=True, kw_only=True):
+    """The run's time is over."""
+
+
+class Complete(Command, frozen=True, kw_only=True):
+    task: str
+    attempt: int
+    output: dict[str, Any]
+
+
+class Fail(Command, frozen=True, kw_only=True):
+    """``jitter`` is a number in [0, 1) drawn by the caller; ``delay_s`` overrides the retry policy's wait."""
+
+    task: str
+    attempt: int
+    error: ErrorData
+    is_transient: bool
+    jitter: float = 0.0
+    delay_s: float | None = None
+    retry_at: str = ""
+
+
+class RetryDue(Command, frozen=True, kw_only=True):
+    task: str
+
+
+class Stopped(Command, frozen=True, kw_only=True):
+    """The body of a task has ended because its run is being cancelled."""
+
+    task: str
+    attempt: int
+    reason: str
+
+
+class Park(Command, frozen=True, kw_only=True):
+    task: str
+    attempt: int
+    question: str
+    options: tuple[str, ...]
+    evidence: dict[str, Any]
+
+
+class Answer(Command, frozen=True, kw_only=True):
+    task: str
+    answer: str
+    by: str
+
+
+class Note(Command, frozen=True, kw_only=True):
+    """Write these events as they are: reports, intents, receipts, refusals of a running task."""
+
+    events: tuple[RunEvent, ...]
+
+
+RunCommand = Submit | Start | Adopt | RequestCancel | TimeOut | Complete | Fail | RetryDue | Stopped | Park | Answer | Note

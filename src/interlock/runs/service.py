@@ -1,0 +1,131 @@
+"""The use cases of runs: submit, look, follow, cancel."""
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import AsyncGenerator
+from typing import Any, Protocol
+
+import msgspec
+
+from interlock.core.errors import NotFound
+from interlock.core.scope import Scope
+from interlock.db.database import Database
+from interlock.runs import model as m
+from interlock.runs import store
+from interlock.runs.evolve import fold
+
+PAGE = 500
+
+
+class Driver(Protocol):
+    """What executes runs: in this process, or elsewhere."""
+
+    async def submit(self, run: m.Run) -> None: ...
+    async def cancel(self, run_id: str, by: str, reason: str) -> None: ...
+    async def answer(self, run_id: str, task: str, answer: str, by: str) -> None: ...
+
+
+class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of the list of runs; ``number`` grows with time and serves as the cursor."""
+
+    number: int
+    run_id: str
+    plan_id: str
+    role: str
+    title: str
+    status: str
+    submitted_at: str
+    ended_at: str
+
+
+class Runs:
+    """Everything a face may ask about runs."""
+
+    def __init__(self, database: Database, driver: Driver) -> None:
+        self._database = database
+        self._driver = driver
+        self._followers: dict[str, set[asyncio.Event]] = defaultdict(set)
+
+    async def submit(self, scope: Scope, run: m.Run) -> None:
+        """Make ``run`` durable and execute it. Raises Conflict ``run_exists`` for a second run in the same role of a plan."""
+        await self._driver.submit(run)
+
+    async def cancel(self, scope: Scope, run_id: str, reason: str) -> None:
+        """End a run; what it changed is brought back where the plan says how. Raises NotFound, Conflict ``run_not_active``."""
+        await self._summary(scope, run_id)
+        await self._driver.cancel(run_id, scope.principal, reason)
+
+    async def answer(self, scope: Scope, run_id: str, task: str, answer: str) -> None:
+        """Answer a task that waits for a person."""
+        await self._driver.answer(run_id, task, answer, scope.principal)
+
+    async def get(self, scope: Scope, run_id: str) -> m.RunState:
+        """The state of a run, from its journal. Raises NotFound."""
+        await self._summary(scope, run_id)
+        async with self._database.read(scope) as connection:
+            state = fold(event for _, event in await store.events(connection, run_id, 0))
+        if state is None:
+            raise NotFound("run", f"there is no run {run_id}")
+        return state
+
+    async def listing(
+        self, scope: Scope, *, plan_id: str | None = None, before: int | None = None, limit: int = 50
+    ) -> list[RunSummary]:
+        """Runs, newest first; ``before`` is the number of the last one of the page before."""
+        async with self._database.read(scope) as connection:
+            rows = await store.summaries(connection, plan_id, before, limit)
+        return msgspec.convert(rows, list[RunSummary])
+
+    async def counts(self, scope: Scope) -> dict[str, int]:
+        """How many runs there are in each status."""
+        async with self._database.read(scope) as connection:
+            return await store.count_by_status(connection)
+
+    async def events(self, scope: Scope, run_id: str, after: int = 0, limit: int = PAGE) -> list[tuple[int, m.RunEvent]]:
+        """Events behind sequence number ``after``, oldest first. Raises NotFound."""
+        await self._summary(scope, run_id)
+        async with self._database.read(scope) as connection:
+            return await store.events(connection, run_id, after, limit)
+
+    async def follow(self, scope: Scope, run_id: str, after: int = 0) -> AsyncGenerator[tuple[int, m.RunEvent]]:
+        """Events behind ``after``, and each later one once it is durable, until the run has ended. Raises NotFound.
+
+        Every follower reads the journal: one who comes back with the last number it saw misses nothing and sees nothing twice.
+        """
+        wake = asyncio.Event()
+        self._followers[run_id].add(wake)
+        try:
+            while True:
+                wake.clear()
+                # The status is read first: had the run ended before the events were read, they would all be in the page.
+                status = (await self._summary(scope, run_id))["status"]
+                page = await self.events(scope, run_id, after)
+                for seq, event in page:
+                    yield seq, event
+                    after = seq
+                    if isinstance(event, m.RunFinished):
+                        return
+                if not page:
+                    if status in m.RUN_ENDED:
+                        return
+                    # The wake-up is a hint; the journal is the truth, looked at now and then in any case.
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(wake.wait(), 5.0)
+        finally:
+            self._followers[run_id].discard(wake)
+            if not self._followers[run_id]:
+                del self._followers[run_id]
+
+    def committed(self, run_ids: set[str]) -> None:
+        """Called by the journal after each commit."""
+        for run_id in run_ids:
+            for wake in self._followers.get(run_id, ()):
+                wake.set()
+
+    async def _summary(self, scope: Scope, run_id: str) -> dict[str, Any]:
+        async with self._database.read(scope) as connection:
+            summary = await store.summary(connection, run_id)
+        if summary is None:
+            raise NotFound("run", f"there is no run {run_id}", hint="see: interlock runs")
+        return summary

@@ -1,0 +1,127 @@
+"""The journal: an append-only table of run events, and one row a run that says who may append to it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Column, Integer, LargeBinary, String, Table, UniqueConstraint, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from interlock.db.database import tenant_metadata
+from interlock.db.session import Session
+from interlock.runs.model import RUN_ENDED, RunEvent
+
+FEED = "run_events"
+
+runs = Table(
+    "runs",
+    tenant_metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("run_id", String, nullable=False, unique=True),
+    Column("plan_id", String, nullable=False, index=True),
+    Column("role", String, nullable=False),
+    Column("title", String, nullable=False),
+    Column("correlation_id", String, nullable=False),
+    Column("status", String, nullable=False, index=True),
+    Column("owner", String, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("submitted_at", String, nullable=False),
+    Column("ended_at", String, nullable=False, server_default=""),
+    UniqueConstraint("plan_id", "role", name="one_run_for_each_role_of_a_plan"),
+)
+
+run_events = Table(
+    "run_events",
+    tenant_metadata,
+    Column("position", Integer, primary_key=True, autoincrement=True),
+    Column("run_id", String, nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("event", LargeBinary, nullable=False),
+    UniqueConstraint("run_id", "seq", name="one_event_for_each_place_in_a_run"),
+    sqlite_autoincrement=True,
+)
+
+decoder: msgspec.json.Decoder[RunEvent] = msgspec.json.Decoder(RunEvent)
+encoder = msgspec.json.Encoder()
+
+
+def sealed(run_id: str, seq: int, event: bytes) -> bytes:
+    """The bytes that stand for a row in the record."""
+    return b"%b %d " % (run_id.encode(), seq) + event
+
+
+async def add_run(connection: AsyncConnection, values: dict[str, Any]) -> None:
+    await connection.execute(insert(runs).values(values))
+
+
+async def epochs(connection: AsyncConnection, run_ids: Sequence[str]) -> dict[str, int]:
+    query = select(runs.c.run_id, runs.c.epoch).where(runs.c.run_id.in_(run_ids))
+    return {row.run_id: row.epoch for row in (await connection.execute(query)).all()}
+
+
+async def take_over(connection: AsyncConnection, run_id: str, owner: str) -> int:
+    """Make ``owner`` the only one who may append; returns the new epoch."""
+    statement = update(runs).where(runs.c.run_id == run_id).values(owner=owner, epoch=runs.c.epoch + 1)
+    return int((await connection.execute(statement.returning(runs.c.epoch))).scalar_one())
+
+
+async def append(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    result = await session.connection.execute(
+        insert(run_events).returning(run_events.c.position, sort_by_parameter_order=True), rows
+    )
+    for row, position in zip(rows, result.scalars(), strict=True):
+        session.record(FEED, int(position), sealed(row["run_id"], row["seq"], row["event"]))
+
+
+async def set_status(connection: AsyncConnection, run_id: str, status: str, ended_at: str) -> None:
+    await connection.execute(update(runs).where(runs.c.run_id == run_id).values(status=status, ended_at=ended_at))
+
+
+async def events(connection: AsyncConnection, run_id: str, after: int, limit: int | None = None) -> list[tuple[int, RunEvent]]:
+    query = select(run_events.c.seq, run_events.c.event).where(run_events.c.run_id == run_id, run_events.c.seq > after)
+    query = query.order_by(run_events.c.seq)
+    rows = (await connection.execute(query if limit is None else query.limit(limit))).all()
+    return [(row.seq, decoder.decode(row.event)) for row in rows]
+
+
+async def unfinished(connection: AsyncConnection) -> list[str]:
+    query = select(runs.c.run_id).where(runs.c.status.notin_([str(status) for status in RUN_ENDED])).order_by(runs.c.number)
+    return list((await connection.execute(query)).scalars())
+
+
+async def summaries(connection: AsyncConnection, plan_id: str | None, before: int | None, limit: int) -> list[dict[str, Any]]:
+    query = select(runs).order_by(runs.c.number.desc()).limit(limit)
+    if plan_id is not None:
+        query = query.where(runs.c.plan_id == plan_id)
+    if before is not None:
+        query = query.where(runs.c.number < before)
+    return [dict(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def summary(connection: AsyncConnection, run_id: str) -> dict[str, Any] | None:
+    row = (await connection.execute(select(runs).where(runs.c.run_id == run_id))).mappings().first()
+    return None if row is None else dict(row)
+
+
+async def after(connection: AsyncConnection, position: int, limit: int) -> list[Any]:
+    """Rows with ``position``, ``run_id``, ``seq``, ``event`` and what the runs table says of the run."""
+    columns = (run_events.c.position, run_events.c.run_id, run_events.c.seq, run_events.c.event)
+    query = select(*columns, runs.c.plan_id, runs.c.role, runs.c.title, runs.c.correlation_id)
+    query = query.join_from(run_events, runs, runs.c.run_id == run_events.c.run_id).where(run_events.c.position > position)
+    return list((await connection.execute(query.order_by(run_events.c.position).limit(limit))).all())
+
+
+async def content(connection: AsyncConnection, first: int, last: int) -> list[tuple[int, bytes]]:
+    query = select(run_events).where(run_events.c.position.between(first, last)).order_by(run_events.c.position)
+    rows = (await connection.execute(query)).all()
+    return [(row.position, sealed(row.run_id, row.seq, bytes(row.event))) for row in rows]
+
+
+async def last_position(connection: AsyncConnection) -> int:
+    return int((await connection.execute(select(func.coalesce(func.max(run_events.c.position), 0)))).scalar_one())
+
+
+async def count_by_status(connection: AsyncConnection) -> dict[str, int]:
+    query = select(runs.c.status, func.count()).group_by(runs.c.status)
+    return {row[0]: row[1] for row in (await connection.execute(query)).all()}

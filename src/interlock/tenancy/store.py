@@ -1,0 +1,39 @@
+"""Tenants and principals, in the control namespace."""
+
+from sqlalchemy import Column, ForeignKey, String, Table, delete, insert, select
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from interlock.db.database import control_metadata
+
+tenants = Table(
+    "tenants",
+    control_metadata,
+    Column("tenant", String, primary_key=True),
+    Column("created_at", String, nullable=False),
+)
+
+tokens = Table(
+    "tokens",
+    control_metadata,
+    Column("digest", String, primary_key=True),
+    Column("tenant", String, ForeignKey("tenants.tenant"), nullable=False),
+    Column("principal", String, nullable=False),
+    Column("created_at", String, nullable=False),
+)
+
+
+async def ensure_tenant(connection: AsyncConnection, tenant: str, at: str) -> None:
+    statement = upsert(tenants).values(tenant=tenant, created_at=at)
+    await connection.execute(statement.on_conflict_do_nothing(index_elements=["tenant"]))
+
+
+async def replace_token(connection: AsyncConnection, digest: str, tenant: str, principal: str, at: str) -> None:
+    await connection.execute(delete(tokens).where(tokens.c.tenant == tenant, tokens.c.principal == principal))
+    values = {"digest": digest, "tenant": tenant, "principal": principal, "created_at": at}
+    await connection.execute(insert(tokens).values(values))
+
+
+async def owner_of(connection: AsyncConnection, digest: str) -> tuple[str, str] | None:
+    row = (await connection.execute(select(tokens.c.tenant, tokens.c.principal).where(tokens.c.digest == digest))).first()
+    return None if row is None else (row.tenant, row.principal)

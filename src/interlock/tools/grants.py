@@ -1,0 +1,70 @@
+"""Grants: what the approved plan lets a task do, as data that a person can read.
+
+A grant names a tool and, for each argument, what it may be. What is not named is refused.
+"""
+
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+import msgspec
+
+from interlock.core.errors import Forbidden
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """What one argument may be: ``exactly`` the value; a path ``under`` the folder; ``one_of`` the values; a local ``port``;
+    or ``decided`` while the run goes on, by an earlier task or by the tool itself."""
+
+    rule: Literal["exactly", "under", "one_of", "port", "decided"]
+    value: Any = None
+
+    def allows(self, value: Any) -> bool:
+        if self.rule == "exactly":
+            return value == self.value
+        if self.rule == "one_of":
+            return value in self.value
+        if self.rule == "under":
+            path = PurePosixPath(str(value))
+            return ".." not in path.parts and path.is_relative_to(str(self.value))
+        if self.rule == "port":
+            return value is None or (isinstance(value, int) and 1024 <= value <= 65535)
+        return True
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """The right of one task to one tool, with the grammar of its arguments."""
+
+    task: str
+    tool: str
+    arguments: dict[str, Rule]
+
+
+def exactly(value: Any) -> Rule:
+    return Rule(rule="exactly", value=value)
+
+
+def under(folder: str) -> Rule:
+    return Rule(rule="under", value=folder)
+
+
+def check_call(grants: Iterable[Grant], task: str, tool: str, arguments: dict[str, Any]) -> None:
+    """Raises Forbidden ``not_granted``, saying what exactly is outside the plan, unless a grant covers the call."""
+    refusal = f"the plan gives {task} no right to {tool}"
+    for grant in grants:
+        if (grant.task, grant.tool) != (task, tool):
+            continue
+        refusal = _first_refusal(grant, arguments)
+        if not refusal:
+            return
+    raise Forbidden("not_granted", refusal, where=task, hint="change the request and approve the new plan")
+
+
+def _first_refusal(grant: Grant, arguments: dict[str, Any]) -> str:
+    for name, value in arguments.items():
+        rule = grant.arguments.get(name)
+        if rule is None:
+            return f"the plan lets {grant.task} use {grant.tool} without {name}"
+        if not rule.allows(value):
+            return f"{name} of {grant.tool} is outside what the plan grants to {grant.task}"
+    return ""
