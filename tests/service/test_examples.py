@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import json
 import os
-import shlex
 import signal
 import socket
 import subprocess
@@ -15,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
+
+from interlock.sources.model import Recipe
+from interlock.sources.module_file import check_module, parse_module
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 VERSIONS = ("v1.0.0", "v1.1.0", "v1.2.0")
@@ -60,8 +61,12 @@ def until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.01)
 
 
-def module_of(version: str) -> dict[str, Any]:
-    return YAML(typ="safe").load(EXAMPLES / "greeter" / version / "ai-module.yaml")
+def module_file(version: str) -> bytes:
+    return (EXAMPLES / "greeter" / version / "ai-module.yaml").read_bytes()
+
+
+def recipe_of(version: str) -> Recipe:
+    return parse_module(module_file(version))
 
 
 @pytest.fixture
@@ -71,7 +76,9 @@ def start(tmp_path: Path) -> Generator[Start]:
 
     def start_version(version: str) -> Service:
         log = tmp_path / f"{version}.log"
-        command = [word.replace("{port}", "0") for word in shlex.split(module_of(version)["start"])]
+        start = recipe_of(version).start
+        assert start is not None
+        (command,) = start.on_port(0)
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command, cwd=EXAMPLES / "greeter" / version, env=environment(), stdout=output, stderr=output
@@ -91,6 +98,23 @@ def environment() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+def test_the_module_file_is_accepted_and_lets_the_watch_decide(version: str) -> None:
+    assert check_module(module_file(version)) == []
+    recipe = recipe_of(version)
+    assert (recipe.name, recipe.version, recipe.takes_port, recipe.strategy) == ("greeter", version, True, "blue-green")
+    assert (recipe.watch.window_s, recipe.watch.error_rate, recipe.rollback) == (6.0, 0.05, "automatic")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_version_passes_its_own_smoke_tests(start: Start, version: str) -> None:
+    service = start(version)
+    for smoke in recipe_of(version).smoke:
+        status, answer = service.get(smoke.path or "")
+        assert status == smoke.expect_status
+        assert (smoke.expect_text or "") in json.dumps(answer)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 def test_every_version_starts_healthy_and_names_itself(start: Start, version: str) -> None:
     service = start(version)
     assert service.get("/health") == (200, {"status": "ok", "version": version})
@@ -107,7 +131,7 @@ def test_every_version_starts_healthy_and_names_itself(start: Start, version: st
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_its_own_tests_pass(version: str) -> None:
-    command = shlex.split(module_of(version)["test"])
+    (command,) = recipe_of(version).test[0].argv
     done = subprocess.run(command, cwd=EXAMPLES / "greeter" / version, env=environment(), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -7,6 +7,7 @@ never blocked. This is the only place that commits.
 
 import asyncio
 import contextlib
+import re
 import sqlite3
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool, StaticPool
 
-from interlock.core.errors import Unavailable
+from interlock.core.errors import Invalid, Unavailable
 from interlock.core.scope import Scope
 from interlock.db.session import Session
 
@@ -32,7 +33,14 @@ CONTROL = "control"
 BeforeCommit = Callable[[Session], Awaitable[None]]
 
 # Codes of SQLite that mean "the storage does not take it now", not "the statement is wrong".
-_STORAGE_ERRORS = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+_STORAGE_ERRORS = {
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_BUSY,
+}
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 def _configure(begin: str) -> Callable[[AsyncEngine], AsyncEngine]:
@@ -80,7 +88,9 @@ class Database:
         self._before_commit.append(hook)
 
     def file(self, namespace: str) -> Path:
-        """Where a namespace is stored: ``namespace`` is `CONTROL` or a tenant."""
+        """Where a namespace is stored: ``namespace`` is `CONTROL` or a tenant. Raises Invalid ``namespace``."""
+        if not _NAME.fullmatch(namespace):
+            raise Invalid("namespace", f"{namespace!r} cannot name a namespace", hint="lower-case letters, digits, - and _")
         if namespace == CONTROL:
             return self._folder / "control.db"
         return self._folder / "tenants" / f"{namespace}.db"

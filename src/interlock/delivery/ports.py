@@ -50,6 +50,10 @@ class Forwarder(Protocol):
     async def point(self, leg: Leg, upstream_port: int | None, marker: str) -> None:
         """Lead ``leg`` to a port of this host, or to nowhere. Idempotent; requests under way finish where they began.
 
+        Re-pointing a leg that listens already breaks no connection. The first pointing, another ``leg.port`` and `remove`
+        change what the forwarder listens on: then idle connections of every leg are closed, and a request that arrives in that
+        instant may be lost. So a leg that will be used again is better led nowhere than removed.
+
         Raises Conflict ``port_taken`` when the leg cannot listen, Unavailable ``forwarder_down``.
         """
         ...

@@ -8,10 +8,10 @@ SOURCE = "/interlock"
 
 
 class EventData(msgspec.Struct, frozen=True, kw_only=True):
-    """The base of every event's data; a subclass in a slice's ``contracts.py`` names its ``event_type`` and ``version``."""
+    """The base of every event's data; a subclass in a slice's ``contracts.py`` names its type and contract version."""
 
     event_type: ClassVar[str] = ""
-    version: ClassVar[str] = "1.0"
+    contract_version: ClassVar[str] = "1.0"
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):

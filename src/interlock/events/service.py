@@ -72,7 +72,7 @@ class Events:
         envelope = Envelope(
             event_id=new_id("evt"),
             event_type=data.event_type,
-            version=data.version,
+            version=data.contract_version,
             subject=subject,
             timestamp=to_text(self._clock.now()),
             originating_agent=scope.principal,

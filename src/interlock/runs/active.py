@@ -2,12 +2,11 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from functools import partial
 from typing import Any
 
-import msgspec
 import structlog
 
 from interlock.core.clock import Clock, from_text, to_text
@@ -15,15 +14,14 @@ from interlock.core.errors import Conflict, InterlockError, Internal, Unavailabl
 from interlock.core.scope import Scope
 from interlock.core.signals import Cancel, NeedsApproval, RetryLater, Signal
 from interlock.runs import model as m
-from interlock.runs.decide import decide, is_cleanup, retry_delay_s
-from interlock.runs.graph import TaskSpec, resolve
+from interlock.runs.data import as_data, as_error
+from interlock.runs.decide import Scheduler
+from interlock.runs.graph import TaskSpec, references, resolve
 from interlock.runs.ledger import Ledger
 from interlock.runs.ports import Executor, Journal
 from interlock.tools.service import Toolbox
 
 log = structlog.get_logger(__name__)
-
-MAX_OUTPUT_BYTES = 1024 * 1024
 
 
 class Suspended(Exception):  # noqa: N818 - not a failure of the task
@@ -41,6 +39,14 @@ class Equipment:
     scope: Scope
 
 
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """How a body ended: what to tell the scheduler, and whether effects may still be under way that nobody waits for."""
+
+    commands: tuple[m.RunCommand, ...]
+    leaves_effects: bool = False
+
+
 class ActiveRun:
     """The run's state in memory is ahead of the journal only by what is queued; nothing uncommitted is acted upon.
 
@@ -53,14 +59,17 @@ class ActiveRun:
         epoch: int,
         equipment: Equipment,
         on_end: Callable[[str], None],
-        on_suspend: Callable[[str, Exception], None],
+        on_suspend: Callable[[str, BaseException], None],
     ) -> None:
         self.state = state
+        self.equipment = equipment
+        self._scheduler = Scheduler(state)
         self._epoch = epoch
-        self._equipment = equipment
         self._on_end = on_end
         self._on_suspend = on_suspend
-        self._specs = {spec.id: spec for spec in state.run.graph}
+        self._specs = state.run.graph.specs
+        self._cleanup = state.run.graph.cleanup
+        self._tasks: set[asyncio.Task[None]] = set()
         self._bodies: dict[str, asyncio.Task[None]] = {}
         self._timers: dict[str, asyncio.Task[None]] = {}
         self._is_suspended = False
@@ -68,20 +77,32 @@ class ActiveRun:
     # --- commands ---
 
     async def apply(self, command: m.RunCommand) -> None:
-        """Decide, make durable, act. Returns when the events are durable; raises `Suspended` when they cannot be."""
+        """Decide, make durable, act. Returns when the events are durable; raises `Suspended` when they cannot be.
+
+        What it decided is written and acted upon even when whoever asked for it no longer waits.
+        """
         if self._is_suspended:
             raise Suspended
         seq = self.state.seq + 1
-        events = decide(self.state, command)
+        events = self._scheduler.decide(command)
         if not events:
             return
         try:
-            await self._equipment.journal.append(self.state.run.run_id, self._epoch, seq, events)
+            durable = asyncio.ensure_future(self.equipment.journal.append(self.state.run.run_id, self._epoch, seq, events))
+            durable.add_done_callback(partial(self._written, events))
+            await asyncio.shield(durable)
         except Exception as error:
             self._suspend(error)
             raise Suspended from error
-        for event in events:
-            self._act_on(event)
+
+    def _written(self, events: Sequence[m.RunEvent], durable: asyncio.Future[None]) -> None:
+        if durable.cancelled():
+            return
+        if (error := durable.exception()) is not None:
+            self._suspend(error)
+        elif not self._is_suspended:
+            for event in events:
+                self._act_on(event)
 
     def resume(self) -> None:
         """Set the timers again that the journal speaks of; called once after a run was loaded."""
@@ -93,28 +114,36 @@ class ActiveRun:
     async def close(self) -> None:
         """Stop all bodies and timers without a word in the journal: the run goes on when it is adopted."""
         self._is_suspended = True
-        tasks = [task for task in [*self._bodies.values(), *self._timers.values()] if task is not asyncio.current_task()]
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _suspend(self, error: Exception) -> None:
+    def _suspend(self, error: BaseException) -> None:
         if not self._is_suspended:
             self._is_suspended = True
             self._on_suspend(self.state.run.run_id, error)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     # --- what events lead to ---
 
     def _act_on(self, event: m.RunEvent) -> None:
         match event:
             case m.TaskStarted(task=task, attempt=attempt):
-                self._bodies[task] = asyncio.create_task(self._body(self._specs[task], attempt), name=f"task {task}")
+                self._bodies[task] = self._spawn(self._body(self._specs[task], attempt), f"task {task}")
             case m.TaskRetryScheduled(task=task, delay_s=delay_s):
                 self._sleep_then_retry(task, delay_s)
             case m.RunStarted():
                 self._set_deadline()
             case m.RunCancelRequested():
-                self._stop_bodies()
+                for task_id, body in self._bodies.items():
+                    if task_id not in self._cleanup:
+                        body.cancel()
             case m.RunFinished():
                 for timer in self._timers.values():
                     timer.cancel()
@@ -122,108 +151,118 @@ class ActiveRun:
             case _:
                 pass
 
-    def _stop_bodies(self) -> None:
-        for task_id, body in self._bodies.items():
-            if not is_cleanup(self.state, self._specs[task_id], self._specs):
-                body.cancel()
-
     def _sleep_then_retry(self, task_id: str, delay_s: float) -> None:
         async def wait() -> None:
             # Timers run on monotonic time: a wall clock that jumps neither hurries nor strands a retry.
             await asyncio.sleep(delay_s)
-            await self._tell(m.RetryDue(at=self._now(), task=task_id))
+            await self._tell(m.RetryDue(at=self.now(), task=task_id))
 
-        self._timers[task_id] = asyncio.create_task(wait(), name=f"retry {task_id}")
+        self._timers[task_id] = self._spawn(wait(), f"retry {task_id}")
 
     def _set_deadline(self) -> None:
-        if not self.state.started_at or self.state.status in m.RUN_ENDED:
-            return
         limit = self.state.run.limits.timeout_s
-        elapsed = (self._equipment.clock.now() - from_text(self.state.started_at)).total_seconds()
+        elapsed = (self.equipment.clock.now() - from_text(self.state.started_at)).total_seconds()
 
         async def wait() -> None:
             await asyncio.sleep(min(limit, max(0.0, limit - elapsed)))
-            await self._tell(m.TimeOut(at=self._now()))
+            await self._tell(m.TimeOut(at=self.now()))
 
-        self._timers[""] = asyncio.create_task(wait(), name="deadline")
+        self._timers[""] = self._spawn(wait(), "deadline")
 
     def _remaining_s(self, task: m.TaskState) -> float:
-        # A clock set back must not stretch the wait beyond what the policy can ask for.
-        left = (from_text(task.retry_at) - self._equipment.clock.now()).total_seconds()
-        return min(max(0.0, left), 3600.0)
+        # A clock that was set back must not stretch the wait beyond what it was to be.
+        left = (from_text(task.retry_at) - self.equipment.clock.now()).total_seconds()
+        return min(max(0.0, left), task.retry_delay_s)
 
     # --- bodies ---
 
     async def _body(self, spec: TaskSpec, attempt: int) -> None:
         context = Context(self, spec, attempt)
         try:
-            command = await self._attempt(spec, attempt, context)
+            ending = await self._attempt(spec, attempt, context)
+            # From here on there is nothing left for a cancellation of the run to stop.
+            self._bodies.pop(spec.id, None)
+            if ending.leaves_effects:
+                await context.ledger.abort()
         except Suspended:
             return
-        self._bodies.pop(spec.id, None)
-        await self._tell(command)
+        for command in ending.commands:
+            await self._tell(command)
 
-    async def _attempt(self, spec: TaskSpec, attempt: int, context: "Context") -> m.RunCommand:
+    async def _attempt(self, spec: TaskSpec, attempt: int, context: "Context") -> _Ending:
         limit = asyncio.timeout(spec.timeout_s)
         try:
-            if self.state.cancel_requested and not is_cleanup(self.state, spec, self._specs):
+            if self._is_stopping(spec):
                 raise asyncio.CancelledError
             async with limit:
                 output = await self._executor(spec)(context)
-            return m.Complete(at=self._now(), task=spec.id, attempt=attempt, output=_checked(output))
-        except asyncio.CancelledError:
-            if self._is_suspended or not self.state.cancel_requested:
-                raise
-            await context.ledger.abort()
-            return m.Stopped(at=self._now(), task=spec.id, attempt=attempt, reason=self.state.cancel_requested)
+            return _Ending((m.Complete(at=self.now(), task=spec.id, attempt=attempt, output=as_data(output)),))
+        except asyncio.CancelledError as error:
+            return self._interrupted(spec, attempt, error)
         except TimeoutError as error:
             if not limit.expired():
-                return self._failure(spec, attempt, error)
-            await context.ledger.abort()
-            return self._failure(
-                spec, attempt, Unavailable("task_timeout", f"the task took over {spec.timeout_s:g} s", where=spec.id)
-            )
+                return self._failed(spec, attempt, error)
+            message = f"the task took over {spec.timeout_s:g} s"
+            ending = self._failed(spec, attempt, Unavailable("task_timeout", message, where=spec.id))
+            return _Ending(ending.commands, leaves_effects=True)
         except Signal as signal:
             return self._heed(spec, attempt, signal)
         except Exception as error:
-            if isinstance(error, Suspended) or self._is_suspended:
+            if self._is_suspended:
                 raise Suspended from error
-            return self._failure(spec, attempt, error)
+            return self._failed(spec, attempt, error)
 
-    def _heed(self, spec: TaskSpec, attempt: int, signal: Signal) -> m.RunCommand:
+    def _is_stopping(self, spec: TaskSpec) -> bool:
+        return bool(self.state.cancel_requested) and spec.id not in self._cleanup
+
+    def _interrupted(self, spec: TaskSpec, attempt: int, error: asyncio.CancelledError) -> _Ending:
+        if self._is_suspended:
+            raise Suspended from error
+        if self._is_stopping(spec):
+            stopped = m.Stopped(at=self.now(), task=spec.id, attempt=attempt, reason=self.state.cancel_requested)
+            return _Ending((stopped,), leaves_effects=True)
+        current = asyncio.current_task()
+        if current is not None and current.cancelling():
+            raise error
+        # Not this body was cancelled but something it waited for.
+        return self._failed(spec, attempt, error)
+
+    def _heed(self, spec: TaskSpec, attempt: int, signal: Signal) -> _Ending:
+        at = self.now()
         match signal:
             case NeedsApproval(question=question, options=options, evidence=evidence):
-                return m.Park(
-                    at=self._now(), task=spec.id, attempt=attempt, question=question, options=options, evidence=evidence
-                )
+                try:
+                    data = as_data(evidence)
+                except Conflict as error:
+                    return self._failed(spec, attempt, error)
+                park = m.Park(at=at, task=spec.id, attempt=attempt, question=question, options=tuple(options), evidence=data)
+                return _Ending((park,))
             case RetryLater(reason=reason, delay_s=delay_s):
-                return self._failure(spec, attempt, Unavailable("retry_later", reason, where=spec.id), delay_s=delay_s)
+                return self._failed(spec, attempt, Unavailable("retry_later", reason, where=spec.id), delay_s=delay_s)
             case Cancel(reason=reason):
-                return m.RequestCancel(at=self._now(), by=f"task:{spec.id}", reason=reason)
+                request = m.RequestCancel(at=at, by=f"task:{spec.id}", reason=reason)
+                return _Ending((request, m.Stopped(at=at, task=spec.id, attempt=attempt, reason=reason)))
             case _:
-                return self._failure(spec, attempt, Internal("unknown_signal", type(signal).__name__, where=spec.id))
+                return self._failed(spec, attempt, Internal("unknown_signal", type(signal).__name__, where=spec.id))
 
     def _executor(self, spec: TaskSpec) -> Executor:
-        if spec.kind not in self._equipment.executors:
+        if spec.kind not in self.equipment.executors:
             raise Conflict("unknown_kind", f"no part of this control plane does {spec.kind!r}", where=spec.id)
-        return self._equipment.executors[spec.kind]
+        return self.equipment.executors[spec.kind]
 
-    def _failure(self, spec: TaskSpec, attempt: int, error: Exception, delay_s: float | None = None) -> m.Fail:
+    def _failed(self, spec: TaskSpec, attempt: int, error: BaseException, delay_s: float | None = None) -> _Ending:
         if not isinstance(error, InterlockError):
             log.error("task.crashed", run=self.state.run.run_id, task=spec.id, exc_info=error)
-        jitter = random.random()  # noqa: S311 - spreads retries, guards nothing
-        wait_s = delay_s if delay_s is not None else retry_delay_s(spec, self.state.tasks[spec.id].failures)
-        retry_at = self._equipment.clock.now() + timedelta(seconds=wait_s * (1 + spec.retry.jitter * jitter))
-        return m.Fail(
-            at=self._now(),
+        failure = m.Fail(
+            at=self.now(),
             task=spec.id,
             attempt=attempt,
-            error=_as_error(error),
+            error=as_error(error),
             is_transient=isinstance(error, InterlockError) and error.kind == "unavailable",
-            jitter=jitter,
+            jitter=random.random(),  # noqa: S311 - spreads retries, guards nothing
             delay_s=delay_s,
-            retry_at=to_text(retry_at),
         )
+        return _Ending((failure,))
 
     async def _tell(self, command: m.RunCommand) -> None:
         try:
@@ -231,28 +270,9 @@ class ActiveRun:
         except Suspended:
             return
 
-    # --- for Context ---
-
-    async def note(self, *events: m.RunEvent) -> None:
-        """Write ``events``; durable when it returns."""
-        await self.apply(m.Note(at=self._now(), events=events))
-
-    def ledger(self, task_id: str, scope: Scope) -> Ledger:
-        return Ledger(self.state, task_id, scope, self._equipment.toolbox, self.note, self._equipment.clock)
-
-    def scope(self) -> Scope:
-        run = self.state.run
-        return Scope(
-            tenant=self._equipment.scope.tenant,
-            principal=f"run:{run.run_id}",
-            origin="engine",
-            correlation_id=run.correlation_id,
-        )
-
-    def _now(self) -> str:
-        return to_text(self._equipment.clock.now())
-
-    now = _now
+    def now(self) -> str:
+        """The wall time for the journal."""
+        return to_text(self.equipment.clock.now())
 
 
 class Context:
@@ -260,34 +280,28 @@ class Context:
 
     def __init__(self, active: ActiveRun, spec: TaskSpec, attempt: int) -> None:
         self._active = active
-        self.run = active.state.run
-        self.scope = active.scope()
+        state, equipment = active.state, active.equipment
+        self.run = state.run
+        self.scope = Scope(
+            tenant=equipment.scope.tenant,
+            principal=f"run:{self.run.run_id}",
+            origin="engine",
+            correlation_id=self.run.correlation_id,
+        )
         self.task_id = spec.id
         self.attempt = attempt
-        self.answer = active.state.tasks[spec.id].answer
-        outputs = {task_id: task.output for task_id, task in active.state.tasks.items()}
+        self.answer = state.tasks[spec.id].answer
+        named = {reference.rpartition(".")[0] for reference in references(spec.inputs)}
+        outputs = {name: state.tasks[name].output for name in named if name in state.tasks}
         self.inputs: dict[str, Any] = resolve(spec.inputs, outputs)
-        self.ledger = active.ledger(spec.id, self.scope)
+        self.ledger = Ledger(state, spec.id, self.scope, equipment.toolbox, self.note, equipment.clock)
 
     async def call(self, tool: str, arguments: dict[str, Any], *, name: str = "") -> dict[str, Any]:
         return await self.ledger.call(tool, arguments, name)
 
     async def report(self, message: str, **data: Any) -> None:
-        await self._active.note(m.TaskReported(at=self._active.now(), task=self.task_id, message=message, data=data))
+        await self.note(m.TaskReported(at=self._active.now(), task=self.task_id, message=message, data=as_data(data)))
 
-
-def _checked(output: dict[str, Any]) -> dict[str, Any]:
-    """The output as plain JSON data. Raises Conflict where the journal cannot carry it."""
-    try:
-        encoded = msgspec.json.encode(output)
-    except (TypeError, ValueError) as error:
-        raise Conflict("result_not_serialisable", f"the result cannot be written as JSON: {error}") from error
-    if len(encoded) > MAX_OUTPUT_BYTES:
-        raise Conflict("result_too_large", f"the result has {len(encoded)} bytes, {MAX_OUTPUT_BYTES} are allowed")
-    return msgspec.json.decode(encoded)
-
-
-def _as_error(error: BaseException) -> m.ErrorData:
-    if isinstance(error, InterlockError):
-        return error.as_dict()
-    return {"kind": "internal", "code": "crashed", "message": f"{type(error).__name__}: {error}"}
+    async def note(self, *events: m.RunEvent) -> None:
+        """Write ``events`` of this attempt; durable when it returns. Raises Conflict ``attempt_over`` when it is over."""
+        await self._active.apply(m.Note(at=self._active.now(), task=self.task_id, attempt=self.attempt, events=events))

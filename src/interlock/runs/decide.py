@@ -1,14 +1,17 @@
 """`decide`: a command makes events. The scheduler, as a pure function."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from datetime import timedelta
+from heapq import heappop, heappush
 from typing import Any, TypeVar
 
 import msgspec
 
+from interlock.core.clock import from_text, to_text
 from interlock.core.errors import Conflict, Invalid
 from interlock.runs import model as m
 from interlock.runs.evolve import evolve
-from interlock.runs.graph import TaskSpec
+from interlock.runs.graph import Retry, TaskSpec
 
 C = TypeVar("C", bound=m.Command)
 ROLLBACK = "rollback"
@@ -19,102 +22,120 @@ def decide(state: m.RunState | None, command: m.RunCommand) -> list[m.RunEvent]:
     """The events that ``command`` leads to, each already folded into ``state`` (which is changed in place).
 
     An empty list means that the command comes too late or twice and changes nothing. Raises Conflict or Invalid where the
-    caller must know.
+    caller must know; the state is as it was then.
     """
     if isinstance(command, m.Submit):
         command.run.graph.check()
         return [m.RunSubmitted(at=command.at, run=command.run)]
     if state is None:
         raise Invalid("no_run", "the first command of a run is its submission")
-    decision = _Decision(state, command.at)
-    if state.status not in m.RUN_ENDED:
-        _rules[type(command)](decision, command)
-        decision.settle()
-    return decision.events
+    return Scheduler(state).decide(command)
 
 
-class _Decision:
-    """The events decided so far, and the state with them folded in."""
+class Scheduler:
+    """`decide` for one run, over and over: nobody else may change ``state`` meanwhile.
 
-    def __init__(self, state: m.RunState, at: str) -> None:
+    What it keeps beside the state is derived from it and only saves looking at the whole graph for each command: how many needs
+    of a task have not ended, which tasks could start (a heap of their places, so that they start in reading order).
+    """
+
+    def __init__(self, state: m.RunState) -> None:
         self.state = state
-        self.at = at
-        self.events: list[m.RunEvent] = []
-        self.specs = {spec.id: spec for spec in state.run.graph}
+        self.graph = state.run.graph
+        self._at = ""
+        self._events: list[m.RunEvent] = []
+        tasks = state.tasks.values()
+        self._running = sum(task.status is m.TaskStatus.RUNNING for task in tasks)
+        self._unended = sum(task.status not in m.TASK_ENDED for task in tasks)
+        self._open_needs = {spec.id: self._count_open_needs(spec) for spec in self.graph}
+        self._ready: list[int] = []
+        self._touched = [spec.id for spec in self.graph]
+
+    def _count_open_needs(self, spec: TaskSpec) -> int:
+        return sum(self.state.tasks[need].status not in m.TASK_ENDED for need in set(spec.needs))
+
+    def decide(self, command: m.RunCommand) -> list[m.RunEvent]:
+        """As the function of that name, for every command but the first."""
+        self._at, self._events = command.at, []
+        if self.state.status not in m.RUN_ENDED or isinstance(command, m.Note):
+            _rules[type(command)](self, command)
+            self._settle()
+        return self._events
 
     def emit(self, event: m.RunEvent) -> None:
-        self.events.append(event)
+        """Fold ``event`` into the state, and what follows from it into what is derived."""
+        self._events.append(event)
+        task_id: str | None = getattr(event, "task", None)
+        if task_id is None:
+            evolve(self.state, event)
+            return
+        task = self.state.tasks[task_id]
+        before = task.status
         evolve(self.state, event)
+        self._running += (task.status is m.TaskStatus.RUNNING) - (before is m.TaskStatus.RUNNING)
+        if task.status in m.TASK_ENDED:
+            self._unended -= 1
+            self._touch_successors(task_id, is_good=task.status is m.TaskStatus.COMPLETED)
+        elif task.status is m.TaskStatus.PENDING:
+            heappush(self._ready, self.graph.places[task_id])
 
-    def current(self, task: str, attempt: int) -> bool:
+    def _touch_successors(self, task_id: str, *, is_good: bool) -> None:
+        for successor in self.graph.successors[task_id]:
+            self._open_needs[successor] -= 1
+            if self._open_needs[successor] == 0 or not is_good:
+                self._touched.append(successor)
+
+    def is_current(self, task: str, attempt: int) -> bool:
         """Whether a message of this attempt still counts: a late one, of an attempt given up long ago, does not."""
         found = self.state.tasks[task]
         return found.status is m.TaskStatus.RUNNING and found.attempt == attempt
 
+    def cancel_task(self, task: str, reason: str) -> None:
+        self.emit(m.TaskCancelled(at=self._at, task=task, reason=reason))
+
     # --- what follows from the state, whatever the command was ---
 
-    def settle(self) -> None:
+    def _settle(self) -> None:
         """Skip what can no longer run, start what can while there are slots, finish when nothing is left."""
         if self.state.status is not m.RunStatus.RUNNING:
             return
-        while self._settle_once():
-            pass
-        self._start_ready()
-        if all(task.status in m.TASK_ENDED for task in self.state.tasks.values()):
-            status, error = _outcome(self.state, self.specs)
-            self.emit(m.RunFinished(at=self.at, status=status, error=error))
-
-    def _settle_once(self) -> bool:
-        changed = False
-        for spec in self._pending():
-            verdict = _readiness(self.state, spec)
-            if verdict == "never":
-                self.emit(m.TaskSkipped(at=self.at, task=spec.id, reason=_why_skipped(self.state, spec)))
-                changed = True
-            elif self.state.cancel_requested and spec.when == "succeeded" and not is_cleanup(self.state, spec, self.specs):
-                self.emit(m.TaskCancelled(at=self.at, task=spec.id, reason=self.state.cancel_requested))
-                changed = True
-        return changed
-
-    def _start_ready(self) -> None:
-        running = sum(task.status is m.TaskStatus.RUNNING for task in self.state.tasks.values())
-        for spec in self._pending():
-            if running >= self.state.run.limits.max_concurrent_tasks:
-                return
-            if _readiness(self.state, spec) == "ready":
-                self.emit(m.TaskStarted(at=self.at, task=spec.id, attempt=self.state.tasks[spec.id].attempt + 1))
-                running += 1
-
-    def _pending(self) -> Iterator[TaskSpec]:
-        for spec in self.state.run.graph:
+        while self._touched:
+            self._sort_out(self.graph.specs[self._touched.pop()])
+        while self._ready and self._running < self.state.run.limits.max_concurrent_tasks:
+            spec = self.graph.tasks[heappop(self._ready)]
+            # What was cancelled while it stood in the heap is still in there.
             if self.state.tasks[spec.id].status is m.TaskStatus.PENDING:
-                yield spec
+                self.emit(m.TaskStarted(at=self._at, task=spec.id, attempt=self.state.tasks[spec.id].attempt + 1))
+        if not self._unended:
+            status, error = _outcome(self.state)
+            self.emit(m.RunFinished(at=self._at, status=status, error=error))
+
+    def _sort_out(self, spec: TaskSpec) -> None:
+        if self.state.tasks[spec.id].status is not m.TaskStatus.PENDING:
+            return
+        match _readiness(self.state, spec):
+            case "ready":
+                heappush(self._ready, self.graph.places[spec.id])
+            case "never":
+                self.emit(m.TaskSkipped(at=self._at, task=spec.id, reason=_why_skipped(self.state, spec)))
+            case _:
+                pass
 
 
 def _readiness(state: m.RunState, spec: TaskSpec) -> str:
     """``ready``, ``never`` or ``wait``."""
     needs = [state.tasks[need] for need in spec.needs]
+    has_ended = all(need.status in m.TASK_ENDED for need in needs)
     if spec.when == "succeeded":
-        if all(need.status is m.TaskStatus.COMPLETED for need in needs):
-            return "ready"
         ended_badly = any(need.status in m.TASK_ENDED and need.status is not m.TaskStatus.COMPLETED for need in needs)
-        return "never" if ended_badly else "wait"
-    if not all(need.status in m.TASK_ENDED for need in needs):
+        return "never" if ended_badly else "ready" if has_ended else "wait"
+    if not has_ended:
         return "wait"
     return "ready" if any(_went_wrong(need) for need in needs) else "never"
 
 
 def _went_wrong(task: m.TaskState) -> bool:
     return task.status is m.TaskStatus.FAILED or (task.status is m.TaskStatus.CANCELLED and task.began)
-
-
-def is_cleanup(state: m.RunState, spec: TaskSpec, specs: dict[str, TaskSpec]) -> bool:
-    """Whether the task belongs to a branch that reacts to a failure: such a branch is walked to its end, cancelled or not."""
-    dead = {m.TaskStatus.SKIPPED, m.TaskStatus.CANCELLED}
-    return bool(spec.branch) and any(
-        other.branch == spec.branch and other.when == "failed" and state.tasks[other.id].status not in dead
-        for other in specs.values()
-    )
 
 
 def _why_skipped(state: m.RunState, spec: TaskSpec) -> str:
@@ -124,31 +145,34 @@ def _why_skipped(state: m.RunState, spec: TaskSpec) -> str:
     return f"{blocker} {state.tasks[blocker].status}"
 
 
-def _outcome(state: m.RunState, specs: dict[str, TaskSpec]) -> tuple[m.RunStatus, m.ErrorData]:
-    failed = [task for task in state.run.graph if state.tasks[task.id].status is m.TaskStatus.FAILED]
-    branches = {spec.branch for spec in specs.values() if spec.branch.startswith(ROLLBACK)}
-    rolled_back = any(_ran_to_its_end(state, specs, branch) for branch in branches)
+def _outcome(state: m.RunState) -> tuple[m.RunStatus, m.ErrorData]:
+    failed = [spec for spec in state.run.graph if state.tasks[spec.id].status is m.TaskStatus.FAILED]
     error = dict(state.tasks[failed[0].id].error, task=failed[0].id) if failed else {}
     if state.cancel_requested:
         return m.RunStatus.CANCELLED, error
     if not failed:
         return m.RunStatus.COMPLETED, {}
-    broken_branch = any(spec.branch.startswith(ROLLBACK) for spec in failed)
-    return (m.RunStatus.ROLLED_BACK if rolled_back and not broken_branch else m.RunStatus.FAILED), error
+    is_broken = any(spec.branch.startswith(ROLLBACK) for spec in failed)
+    return (m.RunStatus.ROLLED_BACK if _is_rolled_back(state) and not is_broken else m.RunStatus.FAILED), error
 
 
-def _ran_to_its_end(state: m.RunState, specs: dict[str, TaskSpec], branch: str) -> bool:
-    states = [state.tasks[spec.id] for spec in specs.values() if spec.branch == branch]
-    return any(task.began for task in states) and all(task.status is m.TaskStatus.COMPLETED for task in states)
+def _is_rolled_back(state: m.RunState) -> bool:
+    """Whether all tasks of at least one branch that brings things back were completed."""
+    branches: dict[str, bool] = {}
+    for spec in state.run.graph:
+        if spec.branch.startswith(ROLLBACK):
+            is_completed = state.tasks[spec.id].status is m.TaskStatus.COMPLETED
+            branches[spec.branch] = branches.get(spec.branch, True) and is_completed
+    return any(branches.values())
 
 
 # --- one rule a command ------------------------------------------------------------------------------------------------------
 
-_rules: dict[type[m.Command], Callable[[_Decision, Any], None]] = {}
+_rules: dict[type[m.Command], Callable[[Scheduler, Any], None]] = {}
 
 
-def _rule(kind: type[C]) -> Callable[[Callable[[_Decision, C], None]], Callable[[_Decision, C], None]]:
-    def register(rule: Callable[[_Decision, C], None]) -> Callable[[_Decision, C], None]:
+def _rule(kind: type[C]) -> Callable[[Callable[[Scheduler, C], None]], Callable[[Scheduler, C], None]]:
+    def register(rule: Callable[[Scheduler, C], None]) -> Callable[[Scheduler, C], None]:
         _rules[kind] = rule
         return rule
 
@@ -156,111 +180,127 @@ def _rule(kind: type[C]) -> Callable[[Callable[[_Decision, C], None]], Callable[
 
 
 @_rule(m.Start)
-def _start(decision: _Decision, command: m.Start) -> None:
-    if decision.state.status is m.RunStatus.PENDING:
-        decision.emit(m.RunStarted(at=command.at))
+def _start(scheduler: Scheduler, command: m.Start) -> None:
+    if scheduler.state.status is m.RunStatus.PENDING:
+        scheduler.emit(m.RunStarted(at=command.at))
 
 
 @_rule(m.Adopt)
-def _adopt(decision: _Decision, command: m.Adopt) -> None:
-    state = decision.state
-    decision.emit(m.RunAdopted(at=command.at, owner=command.owner, epoch=command.epoch))
+def _adopt(scheduler: Scheduler, command: m.Adopt) -> None:
+    state = scheduler.state
+    scheduler.emit(m.RunAdopted(at=command.at, owner=command.owner, epoch=command.epoch))
     if state.adoptions > state.run.limits.max_adoptions:
         error = {"kind": "limit", "code": "adopted_too_often", "message": f"adopted {state.adoptions} times without an end"}
-        decision.emit(m.RunFinished(at=command.at, status=m.RunStatus.FAILED, error=error))
+        _end_at_once(scheduler, m.RunFinished(at=command.at, status=m.RunStatus.FAILED, error=error), error["message"])
         return
-    for spec in state.run.graph:
-        task = state.tasks[spec.id]
+    for task_id, task in state.tasks.items():
         if task.status is m.TaskStatus.RUNNING:
-            decision.emit(m.TaskStarted(at=command.at, task=spec.id, attempt=task.attempt + 1))
+            scheduler.emit(m.TaskStarted(at=command.at, task=task_id, attempt=task.attempt + 1))
 
 
 @_rule(m.RequestCancel)
-def _request_cancel(decision: _Decision, command: m.RequestCancel) -> None:
-    state = decision.state
+def _request_cancel(scheduler: Scheduler, command: m.RequestCancel) -> None:
+    state = scheduler.state
     if state.cancel_requested:
         return
-    decision.emit(m.RunCancelRequested(at=command.at, by=command.by, reason=command.reason))
+    scheduler.emit(m.RunCancelRequested(at=command.at, by=command.by, reason=command.reason))
     if state.status is m.RunStatus.PENDING:
-        decision.emit(m.RunFinished(at=command.at, status=m.RunStatus.CANCELLED))
+        _end_at_once(scheduler, m.RunFinished(at=command.at, status=m.RunStatus.CANCELLED), state.cancel_requested)
         return
-    for spec in state.run.graph:
-        # A task that waits has no body to stop.
-        if state.tasks[spec.id].status is m.TaskStatus.WAITING and not is_cleanup(state, spec, decision.specs):
-            decision.emit(m.TaskCancelled(at=command.at, task=spec.id, reason=command.reason))
+    for task_id, task in state.tasks.items():
+        # Bodies are stopped by the driver, which tells when they have ended; nothing else has one.
+        if task.status in {m.TaskStatus.PENDING, m.TaskStatus.WAITING} and task_id not in scheduler.graph.cleanup:
+            scheduler.cancel_task(task_id, state.cancel_requested)
+
+
+def _end_at_once(scheduler: Scheduler, end: m.RunFinished, reason: str) -> None:
+    for task_id, task in scheduler.state.tasks.items():
+        if task.status not in m.TASK_ENDED:
+            scheduler.cancel_task(task_id, reason)
+    scheduler.emit(end)
 
 
 @_rule(m.TimeOut)
-def _time_out(decision: _Decision, command: m.TimeOut) -> None:
-    limit = decision.state.run.limits.timeout_s
-    _request_cancel(decision, m.RequestCancel(at=command.at, by="system:engine", reason=f"the run took over {limit:g} s"))
+def _time_out(scheduler: Scheduler, command: m.TimeOut) -> None:
+    limit = scheduler.state.run.limits.timeout_s
+    _request_cancel(scheduler, m.RequestCancel(at=command.at, by="system:engine", reason=f"the run took over {limit:g} s"))
 
 
 @_rule(m.Complete)
-def _complete(decision: _Decision, command: m.Complete) -> None:
-    if decision.current(command.task, command.attempt):
-        decision.emit(m.TaskCompleted(at=command.at, task=command.task, output=command.output))
+def _complete(scheduler: Scheduler, command: m.Complete) -> None:
+    if scheduler.is_current(command.task, command.attempt):
+        scheduler.emit(m.TaskCompleted(at=command.at, task=command.task, output=command.output))
 
 
 @_rule(m.Fail)
-def _fail(decision: _Decision, command: m.Fail) -> None:
-    if not decision.current(command.task, command.attempt):
+def _fail(scheduler: Scheduler, command: m.Fail) -> None:
+    if not scheduler.is_current(command.task, command.attempt):
         return
-    retry = decision.specs[command.task].retry
-    failures = decision.state.tasks[command.task].failures
-    if command.is_transient and failures + 1 < retry.max_attempts and not decision.state.cancel_requested:
-        delay_s = command.delay_s if command.delay_s is not None else retry_delay_s(decision.specs[command.task], failures)
-        delay_s *= 1 + retry.jitter * command.jitter
-        decision.emit(
-            m.TaskRetryScheduled(
-                at=command.at, task=command.task, error=command.error, delay_s=delay_s, retry_at=command.retry_at
-            )
+    retry = scheduler.graph.specs[command.task].retry
+    failures = scheduler.state.tasks[command.task].failures
+    if command.is_transient and failures + 1 < retry.max_attempts and not _is_stopping(scheduler, command.task):
+        wait_s = retry_delay_s(retry, failures) if command.delay_s is None else command.delay_s
+        wait_s *= 1 + retry.jitter * command.jitter
+        retry_at = to_text(from_text(command.at) + timedelta(seconds=wait_s))
+        scheduler.emit(
+            m.TaskRetryScheduled(at=command.at, task=command.task, error=command.error, delay_s=wait_s, retry_at=retry_at)
         )
     else:
-        decision.emit(m.TaskFailed(at=command.at, task=command.task, error=command.error))
+        scheduler.emit(m.TaskFailed(at=command.at, task=command.task, error=command.error))
 
 
-def retry_delay_s(spec: TaskSpec, failures: int) -> float:
+def _is_stopping(scheduler: Scheduler, task: str) -> bool:
+    return bool(scheduler.state.cancel_requested) and task not in scheduler.graph.cleanup
+
+
+def retry_delay_s(retry: Retry, failures: int) -> float:
     """Seconds to wait after ``failures`` earlier ones, without jitter: exponential backoff with a ceiling."""
-    return min(spec.retry.max_delay_s, spec.retry.delay_s * spec.retry.factor**failures)
+    try:
+        return min(retry.max_delay_s, retry.delay_s * retry.factor**failures)
+    except OverflowError:
+        return retry.max_delay_s
 
 
 @_rule(m.RetryDue)
-def _retry_due(decision: _Decision, command: m.RetryDue) -> None:
-    task = decision.state.tasks[command.task]
-    if task.status is m.TaskStatus.WAITING and not task.question:
-        decision.emit(m.TaskStarted(at=command.at, task=command.task, attempt=task.attempt + 1))
+def _retry_due(scheduler: Scheduler, command: m.RetryDue) -> None:
+    if scheduler.state.tasks[command.task].retry_at:
+        scheduler.emit(m.TaskReady(at=command.at, task=command.task))
 
 
 @_rule(m.Stopped)
-def _stopped(decision: _Decision, command: m.Stopped) -> None:
-    if decision.current(command.task, command.attempt):
-        decision.emit(m.TaskCancelled(at=command.at, task=command.task, reason=command.reason))
+def _stopped(scheduler: Scheduler, command: m.Stopped) -> None:
+    if scheduler.is_current(command.task, command.attempt):
+        scheduler.cancel_task(command.task, command.reason)
 
 
 @_rule(m.Park)
-def _park(decision: _Decision, command: m.Park) -> None:
-    if decision.current(command.task, command.attempt):
-        fields = {name: getattr(command, name) for name in ("at", "task", "question", "options", "evidence")}
-        decision.emit(m.TaskParked(**fields))
+def _park(scheduler: Scheduler, command: m.Park) -> None:
+    if not scheduler.is_current(command.task, command.attempt):
+        return
+    if _is_stopping(scheduler, command.task):
+        scheduler.cancel_task(command.task, scheduler.state.cancel_requested)
+        return
+    fields = {name: getattr(command, name) for name in ("at", "task", "question", "options", "evidence")}
+    scheduler.emit(m.TaskParked(**fields))
 
 
 @_rule(m.Answer)
-def _answer(decision: _Decision, command: m.Answer) -> None:
-    task = decision.state.tasks.get(command.task)
-    if task is None or not task.question:
-        raise Conflict("not_waiting", f"{command.task} is not waiting for an answer", where=decision.state.run.run_id)
+def _answer(scheduler: Scheduler, command: m.Answer) -> None:
+    task = scheduler.state.tasks.get(command.task)
+    if task is None or task.status is not m.TaskStatus.WAITING or not task.question:
+        raise Conflict("not_waiting", f"{command.task} is not waiting for an answer", where=scheduler.state.run.run_id)
     if command.answer not in task.question["options"]:
         choices = ", ".join(task.question["options"])
         raise Invalid("unknown_option", f"{command.answer!r} is not an answer here", hint=f"choose one of: {choices}")
-    decision.emit(m.TaskAnswered(at=command.at, task=command.task, answer=command.answer, by=command.by))
-    decision.emit(m.TaskStarted(at=command.at, task=command.task, attempt=task.attempt + 1))
+    scheduler.emit(m.TaskAnswered(at=command.at, task=command.task, answer=command.answer, by=command.by))
 
 
 @_rule(m.Note)
-def _note(decision: _Decision, command: m.Note) -> None:
+def _note(scheduler: Scheduler, command: m.Note) -> None:
+    if not scheduler.is_current(command.task, command.attempt):
+        raise Conflict("attempt_over", f"attempt {command.attempt} of {command.task} is over", where=command.task)
     for event in command.events:
-        decision.emit(event)
+        scheduler.emit(event)
 
 
 def to_json(state: m.RunState) -> bytes:

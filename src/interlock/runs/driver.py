@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 import structlog
 
 from interlock.core.clock import Clock, to_text
-from interlock.core.errors import Conflict, Internal, NotFound
+from interlock.core.errors import Conflict, Internal, Unavailable
 from interlock.runs import model as m
 from interlock.runs.active import ActiveRun, Equipment, Suspended
 from interlock.runs.decide import decide
@@ -27,22 +27,33 @@ class LocalDriver:
         self._max_concurrent_runs = max_concurrent_runs
         self._active: dict[str, ActiveRun] = {}
         self._background: set[asyncio.Task[None]] = set()
+        self._standing: dict[str, str] = {}
         self._is_stopping = False
-        self.storage_error = ""
-        """Why runs stand still, while the journal cannot be written."""
+
+    @property
+    def storage_error(self) -> str:
+        """Why runs stand still, while the journal cannot be written; else empty."""
+        return next(iter(self._standing.values()), "")
 
     async def recover(self) -> None:
         """Adopt every run that has not ended. Call once, before anything else."""
         for run_id in await self._equipment.journal.unfinished():
-            await self._adopt(run_id)
+            try:
+                await self._adopt(run_id)
+            except Exception as error:
+                # One journal that cannot be read must not keep the others from going on.
+                self._stand_still(run_id, error)
         self._start_waiting()
 
     async def submit(self, run: m.Run) -> None:
         """Make a new run durable and start it when there is a slot. Raises Conflict ``run_exists``, Invalid ``task_graph``."""
+        # Shielded: a caller who goes away must not leave behind a run that is durable and that nobody starts.
+        await asyncio.shield(self._spawn(self._submit(run)))
+
+    async def _submit(self, run: m.Run) -> None:
         events = decide(None, m.Submit(at=self._now(), run=run))
         epoch = await self._equipment.journal.create(run, events, self._owner)
-        state = fold(events)
-        if state is not None:
+        if (state := fold(events)) is not None:
             self._active[run.run_id] = self._activate(state, epoch)
         self._start_waiting()
 
@@ -59,21 +70,25 @@ class LocalDriver:
         self._is_stopping = True
         for task in self._background:
             task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
         for active in list(self._active.values()):
             await active.close()
         self._active.clear()
+        await self._equipment.journal.drain()
 
     def active_runs(self) -> int:
         """How many runs are started and have not ended."""
         return sum(active.state.status is m.RunStatus.RUNNING for active in self._active.values())
 
     async def _apply(self, run_id: str, command: m.RunCommand) -> None:
-        if run_id not in self._active:
-            raise Conflict("run_not_active", f"{run_id} is not under way", hint="see: interlock runs")
         try:
+            if run_id in self._standing:
+                raise Suspended
+            if run_id not in self._active:
+                raise Conflict("run_not_active", f"{run_id} is not under way", hint="see: interlock runs")
             await self._active[run_id].apply(command)
         except Suspended as error:
-            raise Conflict(
+            raise Unavailable(
                 "run_suspended", f"{run_id} cannot be written now; it goes on by itself", hint="try again"
             ) from error
 
@@ -82,8 +97,8 @@ class LocalDriver:
         state = fold(await self._equipment.journal.load(run_id))
         if state is None:
             raise Internal("empty_journal", f"{run_id} has no events")
-        active = self._activate(state, epoch)
-        self._active[run_id] = active
+        active = self._active[run_id] = self._activate(state, epoch)
+        self._standing.pop(run_id, None)
         with contextlib.suppress(Suspended):
             if state.status is m.RunStatus.RUNNING:
                 active.resume()
@@ -107,38 +122,41 @@ class LocalDriver:
         if not self._is_stopping:
             self._start_waiting()
 
-    def _suspended(self, run_id: str, error: Exception) -> None:
+    def _suspended(self, run_id: str, error: BaseException) -> None:
         active = self._active.pop(run_id, None)
         if active is None or self._is_stopping:
             return
+        closing = self._spawn(active.close())
         if isinstance(error, Conflict):
             log.warning("run.fenced", run=run_id)
-            self._spawn(active.close())
-            return
-        self.storage_error = str(error)
-        log.error("run.suspended", run=run_id, error=str(error))
-        self._spawn(self._reload(run_id, active))
+        else:
+            self._stand_still(run_id, error, closing)
 
-    async def _reload(self, run_id: str, active: ActiveRun) -> None:
+    def _stand_still(self, run_id: str, error: BaseException, closing: asyncio.Task[None] | None = None) -> None:
+        self._standing[run_id] = str(error)
+        log.error("run.stands_still", run=run_id, error=str(error))
+        self._spawn(self._reload(run_id, closing))
+
+    async def _reload(self, run_id: str, closing: asyncio.Task[None] | None) -> None:
         """Go back to what is durable, and on from there as after a crash, once the journal takes writes again."""
-        await active.close()
+        if closing is not None:
+            # Not before the last body is gone: what it began is looked at then, and must not go on behind the look.
+            await asyncio.wait([closing])
         while True:
             await asyncio.sleep(RELOAD_DELAY_S)
             try:
                 await self._adopt(run_id)
-            except (NotFound, Internal):
-                log.exception("run.lost", run=run_id)
-                return
             except Exception as error:
-                self.storage_error = str(error)
-                continue
-            self.storage_error = ""
-            return
+                self._standing[run_id] = str(error)
+            else:
+                break
+        self._start_waiting()
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+        return task
 
     def _now(self) -> str:
         return to_text(self._equipment.clock.now())

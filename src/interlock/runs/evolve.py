@@ -67,7 +67,6 @@ def _task_started(state: m.RunState, event: m.TaskStarted) -> None:
     task.attempt = event.attempt
     task.began = True
     task.started_at = task.started_at or event.at
-    task.retry_at = ""
 
 
 @_on(m.TaskReported)
@@ -84,8 +83,15 @@ def _task_completed(state: m.RunState, event: m.TaskCompleted) -> None:
 @_on(m.TaskRetryScheduled)
 def _task_retry_scheduled(state: m.RunState, event: m.TaskRetryScheduled) -> None:
     task = state.tasks[event.task]
-    task.status, task.error, task.retry_at = m.TaskStatus.WAITING, event.error, event.retry_at
+    task.status, task.error = m.TaskStatus.WAITING, event.error
+    task.retry_at, task.retry_delay_s = event.retry_at, event.delay_s
     task.failures += 1
+
+
+@_on(m.TaskReady)
+def _task_ready(state: m.RunState, event: m.TaskReady) -> None:
+    task = state.tasks[event.task]
+    task.status, task.retry_at = m.TaskStatus.PENDING, ""
 
 
 @_on(m.TaskFailed)
@@ -104,7 +110,7 @@ def _task_skipped(state: m.RunState, event: m.TaskSkipped) -> None:
 @_on(m.TaskCancelled)
 def _task_cancelled(state: m.RunState, event: m.TaskCancelled) -> None:
     task = state.tasks[event.task]
-    task.status, task.reason, task.ended_at = m.TaskStatus.CANCELLED, event.reason, event.at
+    task.status, task.reason, task.ended_at, task.retry_at = m.TaskStatus.CANCELLED, event.reason, event.at, ""
 
 
 @_on(m.TaskParked)
@@ -117,16 +123,23 @@ def _task_parked(state: m.RunState, event: m.TaskParked) -> None:
 @_on(m.TaskAnswered)
 def _task_answered(state: m.RunState, event: m.TaskAnswered) -> None:
     task = state.tasks[event.task]
-    task.question, task.answer = {}, event.answer
+    # A doubt about an effect is decided in the ledger: the answer to the task's own question stays what it was.
+    asker = state.ledger.get(str(task.question["evidence"].get("key", ""))) or task
+    asker.answer = event.answer
+    task.status, task.question = m.TaskStatus.PENDING, {}
 
 
 @_on(m.IntentRecorded)
 def _intent_recorded(state: m.RunState, event: m.IntentRecorded) -> None:
+    # Recorded again, once a person said that it did not happen: the next doubt is asked anew.
     state.ledger[event.key] = m.LedgerEntry(
-        task=event.task, name=event.name, tool=event.tool, key=event.key, arguments=event.arguments
+        task=event.task,
+        name=event.name,
+        tool=event.tool,
+        key=event.key,
+        arguments=event.arguments,
+        failures=state.tasks[event.task].failures,
     )
-    # An answer decides one doubt; the next one is asked anew.
-    state.tasks[event.task].answer = ""
 
 
 @_on(m.ReceiptRecorded)

@@ -43,7 +43,7 @@ def _envelope(row: Any) -> Envelope | None:
         # Derived, not drawn: the same entry of the journal is the same event however often it is read.
         event_id=f"{row.run_id}-{row.seq}",
         event_type=data.event_type,
-        version=data.version,
+        version=data.contract_version,
         subject=f"run:{row.run_id}",
         timestamp=event.at,
         originating_agent=f"run:{row.run_id}",

@@ -1,6 +1,7 @@
 """The task graph as data: what a plan proposes and a run executes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Literal
 
@@ -42,13 +43,45 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
     retry: Retry = Retry()
 
 
-class TaskGraph(msgspec.Struct, frozen=True, kw_only=True):
+class TaskGraph(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """Tasks in the order in which a person reads them; the needs decide the order of execution."""
 
     tasks: tuple[TaskSpec, ...]
 
     def __iter__(self) -> Iterator[TaskSpec]:
         return iter(self.tasks)
+
+    @cached_property
+    def specs(self) -> dict[str, TaskSpec]:
+        """The tasks by id."""
+        return {task.id: task for task in self.tasks}
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """At which place of the reading order each task stands."""
+        return {task.id: place for place, task in enumerate(self.tasks)}
+
+    @cached_property
+    def successors(self) -> dict[str, list[str]]:
+        """For each task those that need it."""
+        found: dict[str, list[str]] = {task.id: [] for task in self.tasks}
+        for task in self.tasks:
+            for need in dict.fromkeys(task.needs):
+                found[need].append(task.id)
+        return found
+
+    @cached_property
+    def cleanup(self) -> frozenset[str]:
+        """Tasks that react to a failure, and what follows from them: they bring things back, so a cancelled run walks them to
+        their end."""
+        found: set[str] = set()
+        waiting = [task.id for task in self.tasks if task.when == "failed"]
+        while waiting:
+            task_id = waiting.pop()
+            if task_id not in found:
+                found.add(task_id)
+                waiting += self.successors[task_id]
+        return frozenset(found)
 
     def branch(self, name: str) -> "TaskGraph":
         """The tasks of one branch as a graph of its own: needs outside it are met, and its conditions with them."""
@@ -97,11 +130,11 @@ def references(value: Any) -> Iterator[str]:
             yield from references(item)
 
 
-def resolve(value: Any, outputs: dict[str, dict[str, Any]]) -> Any:
+def resolve(value: Any, outputs: Mapping[str, dict[str, Any]]) -> Any:
     """``value`` with every reference replaced by what it stands for; null where the task gave no such output."""
     if isinstance(value, dict):
         if set(value) == {"$output"}:  # pyright: ignore[reportUnknownArgumentType]
-            task_id, _, name = str(value["$output"]).partition(".")  # pyright: ignore[reportUnknownArgumentType]
+            task_id, _, name = str(value["$output"]).rpartition(".")  # pyright: ignore[reportUnknownArgumentType]
             return outputs.get(task_id, {}).get(name)
         return {key: resolve(item, outputs) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
     if isinstance(value, list | tuple):

@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 
-from interlock.core.errors import Conflict
+from interlock.core.errors import Conflict, Unavailable
 from interlock.core.scope import Scope
 from interlock.db.database import Database
 from interlock.db.group import GroupCommit
@@ -19,8 +20,14 @@ from interlock.runs.model import Run, RunEvent, RunFinished, RunStarted, RunStat
 class _Append:
     run_id: str
     epoch: int
-    seq: int
-    events: Sequence[RunEvent]
+    rows: Sequence[dict[str, Any]]
+    status: tuple[RunStatus, str] | None
+    """The run's new status and the time of its end, where the events change it."""
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """What has to hold of the run for this to be appended: its epoch, and the number of its last event."""
+        return self.epoch, self.rows[0]["seq"] - 1
 
 
 class DatabaseJournal:
@@ -47,22 +54,29 @@ class DatabaseJournal:
 
     def append(self, run_id: str, epoch: int, seq: int, events: Sequence[RunEvent]) -> asyncio.Future[None]:
         """Queued in the order of the calls, so that a run may append again before the first append is durable."""
-        return self._group.submit(_Append(run_id, epoch, seq, events))
+        # Encoded here, not in the writer's turn: what cannot be written fails its run and nobody else's.
+        return self._group.submit(_Append(run_id, epoch, _rows(run_id, epoch, seq, events), _status_after(events)))
+
+    async def drain(self) -> None:
+        await self._group.drain()
 
     async def _apply(self, session: Session, items: Sequence[_Append]) -> list[Exception | None]:
-        epochs = await store.epochs(session.connection, list({item.run_id for item in items}))
-        owned = [item for item in items if epochs.get(item.run_id) == item.epoch]
-        rows = [row for item in owned for row in _rows(item.run_id, item.epoch, item.seq, item.events)]
-        if rows:
-            await store.append(session, rows)
-        for item in owned:
-            for event in item.events:
-                if isinstance(event, RunStarted):
-                    await store.set_status(session.connection, item.run_id, str(RunStatus.RUNNING), "")
-                elif isinstance(event, RunFinished):
-                    await store.set_status(session.connection, item.run_id, str(event.status), event.at)
-        session.after_commit(lambda: self._on_commit({item.run_id for item in owned}))
-        return [None if item in owned else _fenced(item) for item in items]
+        places = await store.places(session.connection, {item.run_id for item in items})
+        refusals: list[Exception | None] = []
+        accepted: list[_Append] = []
+        for item in items:
+            refusal = _refusal(item, places.get(item.run_id))
+            refusals.append(refusal)
+            if refusal is None:
+                accepted.append(item)
+                places[item.run_id] = (item.epoch, item.rows[-1]["seq"])
+        if accepted:
+            await store.append(session, [row for item in accepted for row in item.rows])
+        for item in accepted:
+            if item.status is not None:
+                await store.set_status(session.connection, item.run_id, *item.status)
+        session.after_commit(lambda: self._on_commit({item.run_id for item in accepted}))
+        return refusals
 
     async def load(self, run_id: str) -> list[RunEvent]:
         async with self._database.read(self._scope) as connection:
@@ -77,12 +91,26 @@ class DatabaseJournal:
             return await store.take_over(session.connection, run_id, owner)
 
 
-def _rows(run_id: str, epoch: int, seq: int, events: Sequence[RunEvent]) -> list[dict[str, object]]:
+def _rows(run_id: str, epoch: int, seq: int, events: Sequence[RunEvent]) -> list[dict[str, Any]]:
     return [
         {"run_id": run_id, "seq": number, "epoch": epoch, "event": store.encoder.encode(event)}
         for number, event in enumerate(events, seq)
     ]
 
 
-def _fenced(item: _Append) -> Conflict:
-    return Conflict("fenced", f"{item.run_id} was taken over by another control plane", where=f"epoch {item.epoch}")
+def _status_after(events: Sequence[RunEvent]) -> tuple[RunStatus, str] | None:
+    match events[-1]:
+        case RunFinished(status=status, at=at):
+            return status, at
+        case _:
+            has_started = any(isinstance(event, RunStarted) for event in events)
+            return (RunStatus.RUNNING, "") if has_started else None
+
+
+def _refusal(item: _Append, place: tuple[int, int] | None) -> Exception | None:
+    if place == item.place:
+        return None
+    if place is None or place[0] != item.epoch:
+        return Conflict("fenced", f"{item.run_id} was taken over by another control plane", where=f"epoch {item.epoch}")
+    # An append before this one was not written; without it this one would make no sense.
+    return Unavailable("journal_gap", f"{item.run_id} ends with event {place[1]}", where=f"event {item.rows[0]['seq']}")

@@ -71,13 +71,19 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LedgerEntry(msgspec.Struct, kw_only=True):
-    """An effect: its intent, and its receipt once there is one. ``outcome`` is ``open``, ``done`` or ``failed``."""
+    """An effect: its intent, and its receipt once there is one. ``outcome`` is ``open``, ``done`` or ``failed``.
+
+    ``failures`` is how often the task had failed when the intent was recorded, ``answer`` what a person said when it could not
+    be told whether the effect happened.
+    """
 
     task: str
     name: str
     tool: str
     key: str
     arguments: dict[str, Any]
+    failures: int = 0
+    answer: str = ""
     outcome: str = "open"
     output: dict[str, Any] = {}
     error: ErrorData = {}
@@ -94,7 +100,10 @@ class TaskState(msgspec.Struct, kw_only=True):
     error: ErrorData = {}
     reason: str = ""
     retry_at: str = ""
+    """When the next attempt is due; empty unless the task waits for that."""
+    retry_delay_s: float = 0.0
     question: dict[str, Any] = {}
+    """What the task asked last and nobody has answered: ``question``, ``options``, ``evidence``."""
     answer: str = ""
     started_at: str = ""
     ended_at: str = ""
@@ -174,6 +183,12 @@ class TaskRetryScheduled(Event, frozen=True, kw_only=True):
     retry_at: str
 
 
+class TaskReady(Event, frozen=True, kw_only=True):
+    """The wait before the next attempt is over; it starts as soon as there is a slot."""
+
+    task: str
+
+
 class TaskFailed(Event, frozen=True, kw_only=True):
     task: str
     error: ErrorData
@@ -190,7 +205,7 @@ class TaskCancelled(Event, frozen=True, kw_only=True):
 
 
 class TaskParked(Event, frozen=True, kw_only=True):
-    """The task waits for a person."""
+    """The task waits for a person. Where an effect is in doubt, ``evidence`` holds its ``key`` in the ledger."""
 
     task: str
     question: str
@@ -247,6 +262,7 @@ RunEvent = (
     | TaskReported
     | TaskCompleted
     | TaskRetryScheduled
+    | TaskReady
     | TaskFailed
     | TaskSkipped
     | TaskCancelled
@@ -306,7 +322,6 @@ class Fail(Command, frozen=True, kw_only=True):
     is_transient: bool
     jitter: float = 0.0
     delay_s: float | None = None
-    retry_at: str = ""
 
 
 class RetryDue(Command, frozen=True, kw_only=True):
@@ -336,8 +351,10 @@ class Answer(Command, frozen=True, kw_only=True):
 
 
 class Note(Command, frozen=True, kw_only=True):
-    """Write these events as they are: reports, intents, receipts, refusals of a running task."""
+    """Write these events as they are: reports, intents, receipts, refusals of a running attempt, and of no other."""
 
+    task: str
+    attempt: int
     events: tuple[RunEvent, ...]
 
 

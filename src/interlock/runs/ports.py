@@ -44,8 +44,13 @@ class Journal(Protocol):
     def append(self, run_id: str, epoch: int, seq: int, events: Sequence[RunEvent]) -> Awaitable[None]:
         """Queue ``events``, the first of which is number ``seq``, in the order of the calls; durable once awaited.
 
-        Raises Conflict ``fenced`` when somebody else owns the run by now, Unavailable ``storage`` when the disk takes no more.
+        Raises Conflict ``fenced`` when somebody else owns the run by now, Unavailable ``storage`` when the disk takes no more
+        and ``journal_gap`` when an earlier append of the run was not written.
         """
+        ...
+
+    async def drain(self) -> None:
+        """Wait until nothing is queued."""
         ...
 
     async def load(self, run_id: str) -> list[RunEvent]:

@@ -1,15 +1,15 @@
 """The journal: an append-only table of run events, and one row a run that says who may append to it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Integer, LargeBinary, String, Table, UniqueConstraint, func, insert, select, update
+from sqlalchemy import Column, Integer, LargeBinary, String, Table, UniqueConstraint, RowMapping, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from interlock.db.database import tenant_metadata
 from interlock.db.session import Session
-from interlock.runs.model import RUN_ENDED, RunEvent
+from interlock.runs.model import RUN_ENDED, RunEvent, RunStatus
 
 FEED = "run_events"
 
@@ -55,9 +55,11 @@ async def add_run(connection: AsyncConnection, values: dict[str, Any]) -> None:
     await connection.execute(insert(runs).values(values))
 
 
-async def epochs(connection: AsyncConnection, run_ids: Sequence[str]) -> dict[str, int]:
-    query = select(runs.c.run_id, runs.c.epoch).where(runs.c.run_id.in_(run_ids))
-    return {row.run_id: row.epoch for row in (await connection.execute(query)).all()}
+async def places(connection: AsyncConnection, run_ids: Collection[str]) -> dict[str, tuple[int, int]]:
+    """For each run its epoch and the number of its last event."""
+    last = select(func.max(run_events.c.seq)).where(run_events.c.run_id == runs.c.run_id).scalar_subquery()
+    query = select(runs.c.run_id, runs.c.epoch, last.label("seq")).where(runs.c.run_id.in_(run_ids))
+    return {row.run_id: (row.epoch, row.seq) for row in (await connection.execute(query)).all()}
 
 
 async def take_over(connection: AsyncConnection, run_id: str, owner: str) -> int:
@@ -74,8 +76,8 @@ async def append(session: Session, rows: Sequence[dict[str, Any]]) -> None:
         session.record(FEED, int(position), sealed(row["run_id"], row["seq"], row["event"]))
 
 
-async def set_status(connection: AsyncConnection, run_id: str, status: str, ended_at: str) -> None:
-    await connection.execute(update(runs).where(runs.c.run_id == run_id).values(status=status, ended_at=ended_at))
+async def set_status(connection: AsyncConnection, run_id: str, status: RunStatus, ended_at: str) -> None:
+    await connection.execute(update(runs).where(runs.c.run_id == run_id).values(status=str(status), ended_at=ended_at))
 
 
 async def events(connection: AsyncConnection, run_id: str, after: int, limit: int | None = None) -> list[tuple[int, RunEvent]]:
@@ -96,12 +98,17 @@ async def summaries(connection: AsyncConnection, plan_id: str | None, before: in
         query = query.where(runs.c.plan_id == plan_id)
     if before is not None:
         query = query.where(runs.c.number < before)
-    return [dict(row) for row in (await connection.execute(query)).mappings()]
+    return [_plain(row) for row in (await connection.execute(query)).mappings()]
 
 
 async def summary(connection: AsyncConnection, run_id: str) -> dict[str, Any] | None:
     row = (await connection.execute(select(runs).where(runs.c.run_id == run_id))).mappings().first()
-    return None if row is None else dict(row)
+    return None if row is None else _plain(row)
+
+
+def _plain(row: RowMapping) -> dict[str, Any]:
+    # The keys are a subclass of str, which typed conversion does not take.
+    return {str(name): value for name, value in row.items()}
 
 
 async def after(connection: AsyncConnection, position: int, limit: int) -> list[Any]:

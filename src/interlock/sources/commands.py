@@ -95,13 +95,13 @@ def parse_command(text: str, *, file: str = "", line: int = 0, column: int = 1) 
 
 def parse_arguments(arguments: Sequence[str], *, file: str = "", line: int = 0, column: int = 1) -> Command:
     """One command given as its argument list. Raises Invalid ``shell_syntax`` and ``program_path`` as `parse_command` does."""
-    text = shlex.join(arguments)
+    text = " ".join(_quoted(argument) for argument in arguments)
     reader = _Reader(text, file, line, column)
     if not arguments:
         reader.refuse(0, "nothing", "write the program and its arguments")
     reader.check_characters()
     reader.check_program(arguments[0], 0)
-    return Command(text=text.replace(f"'{PORT_PLACEHOLDER}'", PORT_PLACEHOLDER), argv=(tuple(arguments),), file=file, line=line)
+    return Command(text=text, argv=(tuple(arguments),), file=file, line=line)
 
 
 class _Reader:
@@ -244,6 +244,12 @@ class _Reader:
 
     def _slice(self, node: Node) -> bytes:
         return self._bytes[node.start_byte : node.end_byte]
+
+
+def _quoted(argument: str) -> str:
+    """As a command line has it; the placeholder alone is no reason for quotes."""
+    plain = argument.replace(PORT_PLACEHOLDER, _STAND_IN)
+    return argument if shlex.quote(plain) == plain else shlex.quote(argument)
 
 
 def _split(text: str) -> list[str] | None:

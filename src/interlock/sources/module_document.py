@@ -5,7 +5,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -56,6 +56,11 @@ class Document:
     keys: dict[Path, Place] = field(default_factory=dict[Path, Place])
     scalars: dict[Path, Scalar] = field(default_factory=dict[Path, Scalar])
     flaws: list[tuple[Place, Path, str, str]] = field(default_factory=list[tuple[Place, Path, str, str]])
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The top-level fields; empty where the document is no mapping."""
+        return cast("dict[str, Any]", self.data) if isinstance(self.data, dict) else {}
 
     def place(self, path: Path, *, of_key: bool = False) -> Place:
         """Where the value (or key) at ``path`` begins; the nearest parent's place where it has none."""
@@ -218,8 +223,8 @@ class _Builder:
                 self._check_tag(event, place, path)
                 key = event.text
             else:
-                self._flaw(place, path, "a name that is no text", "put the name in quotes")
                 key = self._unnamed(event, path, depth)
+                self._flaw(place, (*path, key), "a name that is no text", "put the name in quotes")
             duplicate = key in result
             if duplicate:
                 first = self._document.keys[(*path, key)]
@@ -228,7 +233,8 @@ class _Builder:
                 )
             else:
                 self._document.keys[(*path, key)] = place
-            value = self._value(next(self._events), (*path, key), depth + 1)
+            # The second value's places must not hide the first one's.
+            value = self._value(next(self._events), (*path, f"{key} again" if duplicate else key), depth + 1)
             if not duplicate:
                 result[key] = value
         return result

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -70,24 +70,20 @@ class _Reading:
         self._document = document
         self._file = file
         self.problems = [_problem(file, *flaw) for flaw in document.flaws]
-        self._fields: dict[str, Any] = {}
+        self._given = frozenset(document.fields)
 
     def check_schema(self) -> None:
-        """Take over the fields that the schema accepts; the others are reported and looked at no further."""
-        unsound = {path[0] for _, path, _, _ in self._document.flaws if path}
+        """Report what the schema refuses, and take it out, so that the rest can be looked at further."""
         flawed = {path for _, path, _, _ in self._document.flaws}
         for complaint in complaints(self._document):
-            if complaint.path[:1]:
-                unsound.add(complaint.path[0])
             if complaint.path not in flawed:
                 self._report(complaint.path, complaint.message, complaint.hint, of_key=complaint.of_key)
-        if isinstance(self._document.data, dict):
-            self._fields = {name: value for name, value in self._document.data.items() if name not in unsound}
+            if not complaint.incomplete:
+                _take_out(self._document.data, complaint.path)
 
     def recipe(self) -> Recipe | None:
-        """The recipe of the sound fields; None where its very name or type is missing."""
-        fields = self._fields
-        deploy, rollback = fields.get("deploy") or {}, fields.get("rollback") or {}
+        """The recipe; None where a problem was found."""
+        fields = self._document.fields
         start = self._start()
         recipe = Recipe(
             name=fields.get("name", ""),
@@ -104,23 +100,26 @@ class _Reading:
             health=self._health(),
             smoke=self._smoke_tests(),
             env=self._environment(),
-            secrets=fields.get("secrets", {}),
+            secrets=self._said("secrets"),
             resources=self._resources(),
             replicas=int(fields.get("replicas", 1)),
             dependencies=tuple(fields.get("dependencies", ())),
-            strategy=deploy.get("strategy"),
+            strategy=self._said("deploy").get("strategy"),
             watch=self._watch(),
-            rollback=rollback.get("policy", "automatic"),
+            rollback=self._said("rollback").get("policy", "automatic"),
         )
         self._check_service(recipe)
-        return recipe if "name" in fields and "module_type" in fields else None
+        return recipe if not self.problems else None
+
+    def _said(self, field: str) -> dict[str, Any]:
+        return self._document.fields.get(field, {})
 
     def _commands(self, field: str) -> tuple[Command, ...]:
         """The commands of install, build or test."""
-        value = self._fields.get(field)
+        value = self._document.fields.get(field)
         if value is None:
             return ()
-        items: list[Any] = value if isinstance(value, list) else [value]
+        items = cast("list[Any]", value) if isinstance(value, list) else [value]
         if len(items) > 1 and all(isinstance(item, str) and " " not in item.strip() for item in items):
             written = " ".join(items)
             hint = f"one command: {written!r}; several: {' && '.join(items)!r}"
@@ -134,9 +133,11 @@ class _Reading:
         return tuple(command for command in commands if command is not None)
 
     def _start(self) -> Command | None:
-        return self._command(("start",), self._fields["start"]) if "start" in self._fields else None
+        return self._command(("start",), self._document.fields.get("start"))
 
-    def _command(self, path: Path, value: str | list[str]) -> Command | None:
+    def _command(self, path: Path, value: str | list[Any] | None) -> Command | None:
+        if value is None or (isinstance(value, list) and None in value):
+            return None
         line = self._document.place(path).line
         try:
             if isinstance(value, str):
@@ -149,16 +150,16 @@ class _Reading:
             return None
 
     def _health(self) -> HealthCheck | None:
-        if "health" in self._fields and "health_check" in self._fields:
+        if "health" in self._document.fields and "health_check" in self._document.fields:
             self._report(("health_check",), "health and health_check are the same field", "keep one of them", of_key=True)
-        field = "health" if "health" in self._fields else "health_check"
-        value = self._fields.get(field)
+        field = "health" if "health" in self._document.fields else "health_check"
+        value = self._document.fields.get(field)
         if value is None:
             return None
         if isinstance(value, str):
             return HealthCheck(path=self._url_path((field,), value))
         return HealthCheck(
-            path=self._url_path((field, "path"), value["path"]),
+            path=self._url_path((field, "path"), value.get("path", "/")),
             interval_s=self._duration((field, "interval"), value.get("interval", 1.0)),
             timeout_s=self._duration((field, "timeout"), value.get("timeout", 2.0)),
             healthy_after=int(value.get("healthy_after", 2)),
@@ -166,45 +167,44 @@ class _Reading:
         )
 
     def _smoke_tests(self) -> tuple[SmokeTest, ...]:
-        tests: list[SmokeTest] = []
+        items = self._document.fields.get("smoke_tests", ())
+        tests = tuple(self._smoke_test(("smoke_tests", index), item) for index, item in enumerate(items) if item is not None)
         names: set[str] = set()
-        for index, item in enumerate(self._fields.get("smoke_tests", ())):
-            path: Path = ("smoke_tests", index)
-            if ("path" in item) == ("command" in item):
-                self._report(path, "a smoke test has either a path or a command", "write exactly one of them")
-            if "command" in item and "expect_status" in item:
-                self._report((*path, "expect_status"), "a command has no HTTP status", "remove it", of_key=True)
-            if item["name"] in names:
-                self._report((*path, "name"), f"two smoke tests are named {item['name']!r}", "give each its own name")
-            names.add(item["name"])
-            tests.append(
-                SmokeTest(
-                    name=item["name"],
-                    path=self._url_path((*path, "path"), item["path"]) if "path" in item else None,
-                    expect_status=int(item.get("expect_status", 200)),
-                    expect_text=item.get("expect_text"),
-                    command=self._command((*path, "command"), item["command"]) if "command" in item else None,
-                )
-            )
-        return tuple(tests)
+        for index, test in enumerate(tests):
+            if test.name and test.name in names:
+                message = f"two smoke tests are named {test.name!r}"
+                self._report(("smoke_tests", index, "name"), message, "give each its own name")
+            names.add(test.name)
+        return tests
+
+    def _smoke_test(self, path: Path, item: dict[str, Any]) -> SmokeTest:
+        if ("path" in item) == ("command" in item) and not self._reported_in(path):
+            self._report(path, "a smoke test has either a path or a command", "write exactly one of them")
+        if "command" in item and "expect_status" in item:
+            self._report((*path, "expect_status"), "a command has no HTTP status", "remove it", of_key=True)
+        return SmokeTest(
+            name=item.get("name", ""),
+            path=self._url_path((*path, "path"), item["path"]) if "path" in item else None,
+            expect_status=int(item.get("expect_status", 200)),
+            expect_text=item.get("expect_text"),
+            command=self._command((*path, "command"), item["command"]) if "command" in item else None,
+        )
 
     def _environment(self) -> dict[str, str]:
         environment: dict[str, str] = {}
-        secrets = self._fields.get("secrets", {})
-        for name, value in self._fields.get("env", {}).items():
-            if name in secrets:
+        for name, value in self._said("env").items():
+            if name in self._said("secrets"):
                 self._report(("env", name), f"{name} stands under env and under secrets", "keep one of them", of_key=True)
             scalar = self._document.scalars.get(("env", name))
             # As written: 010 and 0x1F are numbers to YAML, but a program reads its environment as text.
             environment[name] = scalar.text if scalar else str(value)
         for field in ("env", "secrets"):
-            if "PORT" in self._fields.get(field, {}):
-                hint = f"remove it; a service that cannot be told its port says so by {'port'}: alone"
-                self._report((field, "PORT"), "PORT is set by Interlock", hint, of_key=True)
+            if "PORT" in self._said(field):
+                self._report((field, "PORT"), "PORT is set by Interlock", "remove it", of_key=True)
         return environment
 
     def _resources(self) -> Resources:
-        said = self._fields.get("resources", {})
+        said = self._said("resources")
         cpu = said.get("cpu")
         return Resources(
             cpu=None if cpu is None else float(cpu),
@@ -213,7 +213,7 @@ class _Reading:
         )
 
     def _watch(self) -> WatchPolicy:
-        said = self._fields.get("watch", {})
+        said = self._said("watch")
 
         def given(name: str, convert: Callable[[Path, Any], float]) -> float | None:
             return convert(("watch", name), said[name]) if name in said else None
@@ -231,12 +231,12 @@ class _Reading:
 
     def _check_service(self, recipe: Recipe) -> None:
         """What several fields have to say together."""
-        if "module_type" in self._fields and recipe.module_type in SERVICE_TYPES and "start" not in self._document.data:
+        if "module_type" in self._document.fields and recipe.module_type in SERVICE_TYPES and "start" not in self._given:
             message = f"a module of type {recipe.module_type} needs a start command"
             self._report(("module_type",), message, "write start:, for example python3 -m app --port {port}")
-        if recipe.start is not None and recipe.start.takes_port and self._fields.get("takes_port") is False:
+        if recipe.start is not None and recipe.start.takes_port and self._document.fields.get("takes_port") is False:
             self._report(("takes_port",), f"the start command holds {PORT_PLACEHOLDER}", "remove takes_port")
-        unknown_port = recipe.start is not None and not recipe.takes_port and "port" not in self._document.data
+        unknown_port = recipe.start is not None and not recipe.takes_port and "port" not in self._given
         if unknown_port and recipe.module_type in SERVICE_TYPES:
             hint = f"write {PORT_PLACEHOLDER} in it, or takes_port: true where it reads PORT, or port: where it listens always"
             self._report(("start",), "nothing says on which port the service listens", hint)
@@ -258,9 +258,25 @@ class _Reading:
     def _whole(self, value: float | None) -> int | None:
         return None if value is None else int(value)
 
+    def _reported_in(self, path: Path) -> bool:
+        return any(problem.path.startswith(_dotted(path) + ".") for problem in self.problems)
+
     def _report(self, path: Path, message: str, hint: str, *, of_key: bool = False) -> None:
         place = self._document.place(path, of_key=of_key)
         self.problems.append(_problem(self._file, place, path, message, hint))
+
+
+def _take_out(data: Any, path: Path) -> None:
+    """Remove what stands at ``path``; in a list None takes its place, so that the other items keep theirs."""
+    for part in path[:-1]:
+        try:
+            data = data[part]
+        except (LookupError, TypeError):
+            return
+    if path and isinstance(data, dict):
+        cast("dict[str | int, Any]", data).pop(path[-1], None)
+    elif path and isinstance(data, list):
+        data[cast("int", path[-1])] = None
 
 
 def _seconds(text: str) -> float:

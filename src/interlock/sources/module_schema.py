@@ -3,13 +3,13 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any, cast
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
-from jsonschema.validators import extend
 from rapidfuzz import fuzz, process
 
 from interlock.sources.module_document import Document, Path
@@ -20,14 +20,18 @@ _SILENT = ("env", "secrets")
 
 def module_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of ``ai-module.yaml``."""
-    return json.loads(resources.files(__package__).joinpath("module_schema.json").read_text(encoding="utf-8"))
+    return json.loads(resources.files("interlock.sources").joinpath("module_schema.json").read_text(encoding="utf-8"))
 
 
+@dataclass(frozen=True, slots=True)
 class Complaint:
-    """What the schema says against one value, or one key where ``of_key``."""
+    """What the schema says against one value, one key (``of_key``), or against what is missing in it (``incomplete``)."""
 
-    def __init__(self, path: Path, message: str, hint: str, *, of_key: bool = False) -> None:
-        self.path, self.message, self.hint, self.of_key = path, message, hint, of_key
+    path: Path
+    message: str
+    hint: str = ""
+    of_key: bool = False
+    incomplete: bool = False
 
 
 def complaints(document: Document) -> list[Complaint]:
@@ -49,17 +53,23 @@ def _validator() -> Any:
         if isinstance(instance, str) and not re.fullmatch(expression, instance):
             yield ValidationError(f"does not match {expression}")
 
-    def unique(_validator: Any, wanted: bool, instance: Any, _schema: Any) -> Iterator[ValidationError]:  # noqa: FBT001
+    def unique(_validator: Any, wanted: bool, instance: Any, _schema: Any) -> Iterator[ValidationError]:
         texts = [item for item in cast("list[object]", instance) if isinstance(item, str)] if isinstance(instance, list) else []
         if wanted and len(set(texts)) < len(texts):
             yield ValidationError("has an item twice")
 
-    validator: Any = extend(Draft202012Validator, {"pattern": pattern, "uniqueItems": unique})  # pyright: ignore[reportUnknownVariableType]
-    return validator(module_schema())
+    def required(_validator: Any, names: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
+        if isinstance(instance, dict) and not set(names) <= instance.keys():
+            yield ValidationError("misses fields")
+
+    library: Any = validators
+    return library.extend(Draft202012Validator, {"pattern": pattern, "uniqueItems": unique, "required": required})(
+        module_schema()
+    )
 
 
 def _translated(error: ValidationError, document: Document, base: Path = ()) -> Iterator[Complaint]:
-    path = (*base, *cast("tuple[str | int, ...]", tuple(error.relative_path)))
+    path = (*base, *error.relative_path)
     schema = cast("dict[str, Any]", error.schema)
     instance = cast("Any", error.instance)
     if error.validator == "additionalProperties":
@@ -67,7 +77,7 @@ def _translated(error: ValidationError, document: Document, base: Path = ()) -> 
     elif error.validator == "required":
         yield from _missing_fields(instance, schema, path)
     elif "propertyNames" in error.relative_schema_path:
-        yield Complaint((*path, instance), f"{_shown(instance)} is not {schema['title']}", "", of_key=True)
+        yield Complaint((*path, instance), f"{_shown(instance)} is not {schema['title']}", of_key=True)
     elif error.validator == "anyOf" and (fitting := _fitting_branch(error)):
         for inner in fitting:
             yield from _translated(inner, document, path)
@@ -88,7 +98,7 @@ def _missing_fields(instance: dict[str, Any], schema: dict[str, Any], path: Path
     for field in schema["required"]:
         if field not in instance:
             example = _resolved(schema["properties"][field]).get("examples", [""])[0]
-            yield Complaint(path, f"the field {field} is missing", f"for example {field}: {example}")
+            yield Complaint(path, f"the field {field} is missing", f"for example {field}: {example}", incomplete=True)
 
 
 def _fitting_branch(error: ValidationError) -> list[ValidationError]:
@@ -96,16 +106,13 @@ def _fitting_branch(error: ValidationError) -> list[ValidationError]:
     branches: dict[Any, list[ValidationError]] = {}
     for inner in error.context:
         branches.setdefault(inner.relative_schema_path[0], []).append(inner)
-    fitting = [
-        inners
-        for inners in branches.values()
-        if not any(not inner.relative_path and inner.validator == "type" for inner in inners)
-    ]
-    return fitting[0] if len(fitting) == 1 and fitting[0][0].relative_path or _is_mapping_branch(fitting) else []
+    fitting = [inners for inners in branches.values() if not any(_is_type_error(inner) for inner in inners)]
+    # One alternative for scalars: its title says more than the error inside it.
+    return fitting[0] if len(fitting) == 1 and isinstance(error.instance, dict | list) else []
 
 
-def _is_mapping_branch(fitting: list[list[ValidationError]]) -> bool:
-    return len(fitting) == 1 and any(inner.validator in ("additionalProperties", "required") for inner in fitting[0])
+def _is_type_error(error: ValidationError) -> bool:
+    return error.validator == "type" and not error.relative_path
 
 
 def _wrong_value(error: ValidationError, schema: dict[str, Any], path: Path, document: Document) -> Complaint:

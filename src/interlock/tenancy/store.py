@@ -1,10 +1,10 @@
-"""Tenants and principals, in the control namespace."""
+"""Tenants and principals, in the control namespace; submissions, in the tenant's."""
 
-from sqlalchemy import Column, ForeignKey, String, Table, delete, insert, select
+from sqlalchemy import Column, ForeignKey, Integer, LargeBinary, String, Table, delete, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from interlock.db.database import control_metadata
+from interlock.db.database import control_metadata, tenant_metadata
 
 tenants = Table(
     "tenants",
@@ -20,6 +20,19 @@ tokens = Table(
     Column("tenant", String, ForeignKey("tenants.tenant"), nullable=False),
     Column("principal", String, nullable=False),
     Column("created_at", String, nullable=False),
+)
+
+
+submissions = Table(
+    "submissions",
+    tenant_metadata,
+    Column("key", String, primary_key=True),
+    Column("principal", String, primary_key=True),
+    Column("digest", String, nullable=False),
+    Column("at", String, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("media_type", String, nullable=False, server_default=""),
+    Column("body", LargeBinary, nullable=False, server_default=""),
 )
 
 

@@ -3,12 +3,13 @@
 A grant names a tool and, for each argument, what it may be. What is not named is refused.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
 import msgspec
 
+from interlock.core.canonical import canonical_json
 from interlock.core.errors import Forbidden
 
 
@@ -21,15 +22,23 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
     def allows(self, value: Any) -> bool:
         if self.rule == "exactly":
-            return value == self.value
+            return _same(value, self.value)
         if self.rule == "one_of":
-            return value in self.value
+            return any(_same(value, choice) for choice in self.value)
         if self.rule == "under":
             path = PurePosixPath(str(value))
             return ".." not in path.parts and path.is_relative_to(str(self.value))
         if self.rule == "port":
             return value is None or (isinstance(value, int) and 1024 <= value <= 65535)
         return True
+
+
+def _same(value: Any, granted: Any) -> bool:
+    # As JSON: true is not 1 there, and a list is a list whatever holds it in memory.
+    try:
+        return canonical_json(value) == canonical_json(granted)
+    except TypeError:
+        return False
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,23 +57,29 @@ def under(folder: str) -> Rule:
     return Rule(rule="under", value=folder)
 
 
-def check_call(grants: Iterable[Grant], task: str, tool: str, arguments: dict[str, Any]) -> None:
-    """Raises Forbidden ``not_granted``, saying what exactly is outside the plan, unless a grant covers the call."""
+def check_call(
+    grants: Iterable[Grant], task: str, tool: str, arguments: dict[str, Any], defaults: Mapping[str, Any] | None = None
+) -> None:
+    """Raises Forbidden ``not_granted``, saying what exactly is outside the plan, unless a grant covers the call.
+
+    An argument that the grant names and the call leaves out is judged by what the tool takes instead: its ``defaults``.
+    """
     refusal = f"the plan gives {task} no right to {tool}"
     for grant in grants:
         if (grant.task, grant.tool) != (task, tool):
             continue
-        refusal = _first_refusal(grant, arguments)
+        refusal = _first_refusal(grant, arguments, defaults or {})
         if not refusal:
             return
     raise Forbidden("not_granted", refusal, where=task, hint="change the request and approve the new plan")
 
 
-def _first_refusal(grant: Grant, arguments: dict[str, Any]) -> str:
-    for name, value in arguments.items():
-        rule = grant.arguments.get(name)
-        if rule is None:
+def _first_refusal(grant: Grant, arguments: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+    for name in arguments:
+        if name not in grant.arguments:
             return f"the plan lets {grant.task} use {grant.tool} without {name}"
-        if not rule.allows(value):
+    for name, rule in grant.arguments.items():
+        is_given = name in arguments or name in defaults
+        if is_given and not rule.allows(arguments.get(name, defaults.get(name))):
             return f"{name} of {grant.tool} is outside what the plan grants to {grant.task}"
     return ""

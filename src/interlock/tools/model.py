@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -54,19 +54,24 @@ class Unknown:
 Probe = Done | NotDone | Unknown
 
 I = TypeVar("I", bound=msgspec.Struct)  # noqa: E741 - input
-O = TypeVar("O", bound=msgspec.Struct)  # noqa: E741 - output
+O_co = TypeVar("O_co", bound=msgspec.Struct, covariant=True)
 
 
-class Tool(Protocol, Generic[I, O]):
+class Tool(Protocol, Generic[I, O_co]):
     """A typed operation. `act` does it, `probe` tells afterwards whether it was done."""
 
-    name: ClassVar[str]
-    effect: ClassVar[Effect]
-    keying: ClassVar[Keying]
-    input: type[I]
-    output: type[O]
+    @property
+    def name(self) -> str: ...
+    @property
+    def effect(self) -> Effect: ...
+    @property
+    def keying(self) -> Keying: ...
+    @property
+    def input(self) -> type[I]: ...
+    @property
+    def output(self) -> type[O_co]: ...
 
-    async def act(self, call: Call, arguments: I) -> O:
+    async def act(self, call: Call, arguments: I) -> O_co:
         """Do it. Raises an InterlockError; of kind ``unavailable`` where trying again may help."""
         ...
 

@@ -34,9 +34,10 @@ class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
 class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What is observed of a supervised process, now.
 
-    ``absent``: nothing was ever started under the key. ``starting``: its supervisor has not yet recorded a process.
-    ``exited``: it ended for good (``reason`` says how). ``lost``: its supervisor is gone without a word and nothing of it
-    runs. ``unknown``: it cannot be told.
+    ``absent``: nothing was ever started under the key. ``starting``: its supervisor has not yet recorded a process, or waits
+    before it restarts a service. ``exited``: it ended for good (``reason`` says how). ``lost``: its supervisor is gone without
+    a word and nothing of it runs. ``unknown``: it cannot be told, or the supervisor is gone and something of it still runs,
+    which `Host.stop` ends (``message`` says which).
     """
 
     state: ProcessState
@@ -48,7 +49,9 @@ class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
     reason: Literal["", "completed", "failed", "timeout", "stopped", "port_taken", "not_executable", "gave_up"] = ""
     message: str = ""
     output_bytes: int = 0
+    """Kept so far, what was rotated away since included: the offset at which the log ends."""
     dropped_bytes: int = 0
+    """Never kept: beyond a job's limit, or written while the disk was full."""
 
 
 class LogChunk(msgspec.Struct, frozen=True, kw_only=True):

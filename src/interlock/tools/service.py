@@ -30,6 +30,17 @@ def to_input(tool: Tool[Any, Any], arguments: dict[str, Any]) -> Any:
         raise Invalid("tool_input", f"{tool.name} cannot take this: {error}", where=tool.name) from error
 
 
+def defaults(tool: Tool[Any, Any]) -> dict[str, Any]:
+    """What the tool takes for each argument that a call may leave out, as JSON data."""
+    found: dict[str, Any] = {}
+    for field in msgspec.structs.fields(tool.input):
+        if field.default is not msgspec.NODEFAULT:
+            found[field.encode_name] = msgspec.to_builtins(field.default)
+        elif field.default_factory is not msgspec.NODEFAULT:
+            found[field.encode_name] = msgspec.to_builtins(field.default_factory())
+    return found
+
+
 def to_data(tool: Tool[Any, Any], output: Any) -> dict[str, Any]:
     """The typed output as JSON data. Raises Internal ``tool_output``."""
     try:

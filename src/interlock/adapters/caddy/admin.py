@@ -1,7 +1,7 @@
 """Caddy's admin API, over the socket in the forwarder's folder."""
 
+import asyncio
 import os
-from typing import Any
 
 import httpx
 
@@ -10,6 +10,8 @@ from interlock.adapters.caddy.folder import ForwarderFolder
 from interlock.core.errors import Conflict, InterlockError, Invalid, Unavailable
 
 _TIMEOUT_S = 10.0
+_TRIES = 5
+_PAUSE_S = 0.02
 _SERVERS = "/config/apps/http/servers"
 
 
@@ -36,10 +38,15 @@ class Admin:
 
     async def put_server(self, name: str, server: Data) -> None:
         """Set or replace one server. Raises Conflict ``port_taken``, Invalid ``forwarder_refused``: then all is as before."""
-        await self._change("POST", f"{_SERVERS}/{name}", server)
+        response = await self._request("POST", f"{_SERVERS}/{name}", server)
+        if response.is_error:
+            raise _refusal(response)
 
     async def delete_server(self, name: str) -> None:
-        await self._change("DELETE", f"/id/{name}", None)
+        """Idempotent."""
+        response = await self._request("DELETE", f"/id/{name}")
+        if response.is_error and response.status_code != 404:
+            raise _refusal(response)
 
     async def metrics(self) -> str:
         return (await self._get("/metrics")).text
@@ -50,24 +57,28 @@ class Admin:
             raise _down(f"{path}: {response.status_code} {response.text[:200]}", self._folder)
         return response
 
-    async def _change(self, method: str, path: str, body: Data | None) -> None:
-        response = await self._request(method, path, body)
-        if response.is_error:
-            raise _refusal(response)
+    async def _request(self, method: str, path: str, body: Data | None = None) -> httpx.Response:
+        tries_left = _TRIES
+        while True:
+            tries_left -= 1
+            try:
+                return await self._exchange(method, path, body)
+            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
+                # The admin server before the last reload took the connection and hung up. Every request here may be repeated.
+                if not tries_left:
+                    raise _down(str(error) or type(error).__name__, self._folder) from error
+                await asyncio.sleep(_PAUSE_S)
+            except (httpx.TransportError, OSError) as error:
+                raise _down(str(error) or type(error).__name__, self._folder) from error
 
-    async def _request(self, method: str, path: str, body: Any = None) -> httpx.Response:
-        try:
-            folder_fd = os.open(self._folder.path, os.O_PATH | os.O_DIRECTORY)
-        except OSError as error:
-            raise _down(str(error), self._folder) from error
+    async def _exchange(self, method: str, path: str, body: Data | None) -> httpx.Response:
+        folder_fd = os.open(self._folder.path, os.O_PATH | os.O_DIRECTORY)
         try:
             socket_path = self._folder.socket_path(folder_fd)
             # There is no TLS on the socket; ``verify`` only spares loading the certificates.
             transport = httpx.AsyncHTTPTransport(uds=socket_path, verify=False, trust_env=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://caddy", timeout=_TIMEOUT_S) as client:
                 return await client.request(method, path, json=body)
-        except httpx.TransportError as error:
-            raise _down(str(error) or type(error).__name__, self._folder) from error
         finally:
             os.close(folder_fd)
 

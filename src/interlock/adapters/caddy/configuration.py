@@ -21,7 +21,8 @@ LEGS_FOLDER = "legs"
 _LONGEST_NAME = 200  # with room for a suffix below the 255 bytes of a file name
 _NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _MARKER = re.compile(r"[A-Za-z0-9._:-]{0,200}")
-_LINE = re.compile(r"(-|[1-9][0-9]{0,4}) ([A-Za-z0-9._:-]*)")
+# Read in the same way here and by Caddy.
+_LINE = "^([1-9][0-9]{0,4}|-) ([A-Za-z0-9._:-]*)$"
 
 # An idle connection to the service is dropped before the service itself may drop it: the shortest default among common servers
 # is 2 s (gunicorn; Node and uvicorn have 5 s). A POST sent just when the service hangs up cannot be repeated and would be lost.
@@ -58,7 +59,7 @@ def server(leg: Leg) -> Data:
     name = leg_name(leg.route, leg.kind)
     problem = f'{{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"Nothing serves {name} now."}}'
     nowhere = {
-        "match": [{"vars": {"{upstream_port}": [""]}}],
+        "match": [{"vars": {"{upstream_port}": ["-"]}}],
         "terminal": True,
         "handle": [
             {
@@ -82,8 +83,8 @@ def server(leg: Leg) -> Data:
         "handler": "map",
         "source": f"{{file.{LEGS_FOLDER}/{name}}}",
         "destinations": ["{upstream_port}"],
-        "mappings": [{"input_regexp": "^([1-9][0-9]*) ", "outputs": ["${1}"]}],
-        "defaults": [""],
+        "mappings": [{"input_regexp": _LINE, "outputs": ["${1}"]}],
+        "defaults": ["-"],
     }
     return {
         "@id": name,
@@ -104,7 +105,7 @@ def leg_of(name: str, configured: Data) -> Leg:
 
 
 def upstream_line(upstream_port: int | None, marker: str) -> str:
-    """The line that leads a leg to a port, or to nowhere, and says on whose behalf. Raises Invalid ``marker``, ``upstream_port``."""
+    """The line that leads a leg to a port, or nowhere, and says for whom. Raises Invalid ``marker`` or ``upstream_port``."""
     if not _MARKER.fullmatch(marker):
         raise Invalid("marker", "not a usable marker", hint="at most 200 letters, digits and . _ : -")
     if upstream_port is not None and not 0 < upstream_port < 65536:
@@ -114,7 +115,7 @@ def upstream_line(upstream_port: int | None, marker: str) -> str:
 
 def parse_upstream_line(line: str) -> tuple[int | None, str]:
     """The inverse of `upstream_line`; anything else leads nowhere, for nobody, and that is how the server reads it too."""
-    match = _LINE.fullmatch(line)
+    match = re.fullmatch(_LINE, line)
     if match is None:
         return None, ""
     port, marker = match.groups()

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from interlock.adapters.hosts import procfs, records
 from interlock.adapters.hosts.observation import observe, remains
@@ -39,9 +39,11 @@ class LocalHost:
     Every method raises Invalid ``process_key`` for what is not a key (``[a-z0-9][a-z0-9-]{0,100}``).
     """
 
+    _children: ClassVar[set[int]] = set()
+    """Supervisors that this process started and has not collected yet, whichever `LocalHost` it was."""
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder.absolute()
-        self._supervisors: set[int] = set()
 
     async def start(self, key: str, spec: ProcessSpec) -> ProcessStatus:
         """As the port says; raises Invalid ``process_spec`` too."""
@@ -103,14 +105,14 @@ class LocalHost:
         return await asyncio.to_thread(function, *arguments)
 
     def _reap(self) -> None:
-        """Collect the supervisors started from here that have ended, so that no defunct process stays behind."""
-        for pid in tuple(self._supervisors):
+        """Collect the supervisors that have ended, at every call: at most the last ones stay defunct, until the next call."""
+        for pid in tuple(self._children):
             try:
                 ended, _ = os.waitpid(pid, os.WNOHANG)
             except ChildProcessError:
                 ended = pid
             if ended:
-                self._supervisors.discard(pid)
+                self._children.discard(pid)
 
     def _start(self, place: str, spec: ProcessSpec) -> ProcessStatus:
         try:
@@ -121,7 +123,7 @@ class LocalHost:
                 os.close(lock)
         except OSError as error:
             raise Unavailable("host_unavailable", f"a process cannot be started now: {error}", where=place) from error
-        self._supervisors.add(pid)
+        self._children.add(pid)
         wait_until_ready(ready, _START_TIMEOUT_S)
         status = observe(place)
         if status.state == "absent":
@@ -192,14 +194,15 @@ async def _supervisor_end(place: str, timeout_s: float) -> bool:
 
 
 def _ask_to_stop(place: str, grace_s: float | None) -> float:
-    """SIGTERM to the supervisor; the grace that it will give."""
+    """SIGTERM to the supervisor; the longest grace that it will give."""
+    request = records.SPEC
     if grace_s is not None:
         # On a full disk the grace of the specification is given instead.
         with suppress(OSError):
             records.write_record(place, records.STOP, {"grace_s": grace_s})
+            request = records.STOP
     _signal_supervisor(place, signal.SIGTERM)
-    spec = records.read_record(place, records.SPEC) or {"grace_s": 0.0}
-    return max(grace_s or 0.0, float(spec["grace_s"]))
+    return float((records.read_record(place, request) or {"grace_s": 0.0})["grace_s"])
 
 
 def _signal_supervisor(place: str, number: signal.Signals) -> None:
@@ -212,10 +215,19 @@ def _signal_supervisor(place: str, number: signal.Signals) -> None:
 
 def _kill_supervisor(place: str) -> None:
     """End a supervisor that does not answer, and everything below it."""
-    supervisor = records.read_record(place, records.SUPERVISOR)
-    tree = procfs.descendants(supervisor["pid"]) if supervisor and procfs.is_alive(supervisor) else []
+    # Frozen, not killed, at first: as long as it lives, orphans come back to its tree, where they are found.
+    _signal_supervisor(place, signal.SIGSTOP)
+    until = time.monotonic() + _STOP_MARGIN_S
+    while (tree := _live_tree(records.read_record(place, records.SUPERVISOR))) and time.monotonic() < until:
+        _kill(tree)
+        time.sleep(_POLL_S)
     _signal_supervisor(place, signal.SIGKILL)
-    _kill(tree)
+
+
+def _live_tree(supervisor: dict[str, Any] | None) -> list[procfs.Process]:
+    if supervisor is None or not procfs.is_alive(supervisor):
+        return []
+    return [process for process in procfs.descendants(supervisor["pid"]) if not process.has_ended]
 
 
 def _kill_remains(place: str) -> None:

@@ -11,10 +11,11 @@ from interlock.core.errors import Invalid
 from interlock.tools.ports import HttpAnswer
 
 _BODY_LIMIT_BYTES = 64 * 1024
+_UNLIMITED = httpx.Timeout(None)  # the limit is one around the whole request
 
 
 class HttpxClient:
-    """Implements `interlock.tools.ports.HttpClient`. Every request stands alone: no connection, cookie or proxy is carried over.
+    """Implements `interlock.tools.ports.HttpClient`. Every request stands alone: no kept connection, no cookie, no proxy.
 
     ``get`` raises Invalid ``http_url`` for what is no http or https URL, and nothing for what the peer does: an answer that is
     not complete in time, or is broken off, is none (status 0); one that is longer than the limit is cut.
@@ -27,7 +28,7 @@ class HttpxClient:
         began = self._clock.monotonic()
         status, body, error = 0, "", ""
         try:
-            # Around everything, name resolution and a dripping body included; httpx itself only limits the pauses.
+            # Around everything, name resolution and a dripping body included; httpx itself limits only the pauses.
             async with asyncio.timeout(timeout_s):
                 status, body = await self._fetch(_checked(url))
         except TimeoutError:
@@ -39,10 +40,10 @@ class HttpxClient:
     async def _fetch(self, url: httpx.URL) -> tuple[int, str]:
         # Compressed bodies are neither asked for nor unpacked: a few KiB of them can hold gigabytes.
         headers = {"Accept-Encoding": "identity", "User-Agent": "interlock"}
-        verify = self._tls if url.scheme == "https" else False
+        tls = self._tls if url.scheme == "https" else False  # for http it only spares loading the certificates
         async with (
-            httpx.AsyncClient(verify=verify, headers=headers, trust_env=False, follow_redirects=False, timeout=None) as client,
-            client.stream("GET", url) as response,
+            httpx.AsyncClient(verify=tls, headers=headers, trust_env=False, timeout=_UNLIMITED) as client,
+            client.stream("GET", url, follow_redirects=False) as response,
         ):
             body = bytearray()
             async for piece in response.aiter_raw():
@@ -53,7 +54,7 @@ class HttpxClient:
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
-        return httpx.create_ssl_context(trust_env=False)
+        return ssl.create_default_context()
 
 
 def _checked(url: str) -> httpx.URL:

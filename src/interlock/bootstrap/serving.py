@@ -1,0 +1,130 @@
+"""``interlock serve``: one process on one data folder."""
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import socket
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import IO, Any
+
+import structlog
+import uvicorn
+from pydantic import ValidationError
+
+from interlock.bootstrap.joining import build
+from interlock.core.errors import Conflict, InterlockError
+from interlock.settings import Settings
+
+LOCK = "serve.lock"
+ADDRESS = "server.json"
+
+
+def serve(host: str | None, port: int | None) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code. The options override the settings."""
+    try:
+        settings = _settings(host, port)
+        _prepare(settings.home)
+        with _sole(settings.home) as lock, _listener(settings.host, settings.port) as listener:
+            _announce(settings, listener, lock)
+            try:
+                _run(settings, listener)
+            finally:
+                (settings.home / ADDRESS).unlink(missing_ok=True)
+    except InterlockError as error:
+        sys.stderr.write(f"interlock serve: {error}\n")
+        return 1
+    return 0
+
+
+def _settings(host: str | None, port: int | None) -> Settings:
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    try:
+        return Settings(**given)  # pyright: ignore[reportArgumentType]
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "INTERLOCK_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise Conflict("settings", f"{name}: {first['msg']}", hint="see docs/settings.md") from error
+
+
+def _prepare(home: Path) -> None:
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        home.chmod(0o700)
+        (home / "sandbox").mkdir(exist_ok=True)
+        (home / "bundles").mkdir(exist_ok=True)
+    except OSError as error:
+        raise Conflict("data_folder", f"the data folder cannot be used: {error.strerror}", where=str(home)) from error
+
+
+@contextlib.contextmanager
+def _sole(home: Path) -> Generator[IO[str]]:
+    """Hold the data folder for this process. Raises Conflict ``already_served``, naming who holds it."""
+    with (home / LOCK).open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip() or "another process"
+            message = f"the data folder is served already by {holder}"
+            hint = "use that one, stop it first, or set INTERLOCK_HOME to another folder"
+            raise Conflict("already_served", message, where=str(home), hint=hint) from None
+        yield lock
+
+
+@contextlib.contextmanager
+def _listener(host: str, port: int) -> Generator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+            listener.listen(1024)
+        except OSError as error:
+            hint = "choose another one: interlock serve --port PORT"
+            raise Conflict("address", f"cannot listen on {host}:{port}: {error.strerror}", hint=hint) from error
+        yield listener
+
+
+def _announce(settings: Settings, listener: socket.socket, lock: IO[str]) -> None:
+    host, port = listener.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    lock.truncate(0)
+    lock.write(f"pid {os.getpid()} on {url}")
+    lock.flush()
+    aside = settings.home / (ADDRESS + ".new")
+    aside.write_text(json.dumps({"pid": os.getpid(), "host": host, "port": port, "url": url}))
+    aside.rename(settings.home / ADDRESS)
+    sys.stderr.write(f"interlock serves on {url}, data in {settings.home}\n")
+
+
+def _run(settings: Settings, listener: socket.socket) -> None:
+    logging.basicConfig(level=settings.log_level, format="%(message)s", stream=sys.stderr)
+    _configure_logging(settings.log_level)
+    config = uvicorn.Config(
+        build(settings).app(),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+        ws="websockets-sansio",
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _configure_logging(level: str) -> None:
+    processors: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(),
+    ]
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

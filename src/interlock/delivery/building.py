@@ -1,0 +1,62 @@
+"""Executors that turn a commit into a release: check out, run the module's commands, seal what came out."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from interlock.core.clock import Clock, to_text
+from interlock.delivery import bundles
+from interlock.delivery.inputs import CommandTask, ReleaseTask, read
+from interlock.delivery.model import Release
+from interlock.delivery.service import Delivery
+from interlock.runs.ports import TaskContext
+
+
+class Building:
+    """``delivery.checkout``, ``delivery.command`` and ``delivery.release``."""
+
+    def __init__(self, delivery: Delivery, clock: Clock) -> None:
+        self._delivery = delivery
+        self._clock = clock
+
+    async def checkout(self, context: TaskContext) -> dict[str, Any]:
+        """A work tree of the pinned commit, in the release's own folder."""
+        return await context.call("git.checkout", context.inputs)
+
+    async def discard(self, context: TaskContext) -> dict[str, Any]:
+        """Take a half-built folder away."""
+        return await context.call("git.remove_checkout", context.inputs)
+
+    async def command(self, context: TaskContext) -> dict[str, Any]:
+        """One of the module's commands: install, build or test."""
+        task: CommandTask = read(CommandTask, context.inputs)
+        arguments = {
+            "commands": task.commands,
+            "folder": task.folder,
+            "environment": task.environment,
+            "timeout_s": task.timeout_s,
+        }
+        output = await context.call("command.run", arguments)
+        dropped = f", {output['dropped_bytes']} bytes dropped" if output["dropped_bytes"] else ""
+        await context.report(f"{output['output_bytes']} bytes of output{dropped}", key=output["key"])
+        return output
+
+    async def release(self, context: TaskContext) -> dict[str, Any]:
+        """Seal the folder and make the release known."""
+        task: ReleaseTask = read(ReleaseTask, context.inputs)
+        bundle = await asyncio.to_thread(bundles.seal, Path(task.folder))
+        release = Release(
+            release_id=task.release_id,
+            service=task.service,
+            version=task.version,
+            commit=task.commit,
+            content=task.content,
+            folder=task.folder,
+            bundle=bundle,
+            built_at=to_text(self._clock.now()),
+            built_by=context.run.run_id,
+            recipe=task.recipe,
+        )
+        await self._delivery.record_release(context.scope, release)
+        await context.report(f"release {release.release_id} is sealed", bundle=bundle)
+        return {"release_id": release.release_id, "bundle": bundle}

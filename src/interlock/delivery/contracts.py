@@ -1,0 +1,72 @@
+"""Events of delivery. The subject is ``service:<name>``, ``release:<id>``, ``deployment:<id>`` or ``incident:<id>``."""
+
+from typing import Any
+
+from interlock.events.model import EventData
+
+
+class ServiceAdded(EventData, frozen=True, kw_only=True):
+    event_type = "service.added"
+    name: str
+    repository: str
+
+
+class ReleaseBuilt(EventData, frozen=True, kw_only=True):
+    event_type = "release.built"
+    release_id: str
+    service: str
+    version: str
+    commit: str
+    content: str
+    bundle: str
+
+
+class DeploymentChanged(EventData, frozen=True, kw_only=True):
+    event_type = "deployment.changed"
+    deployment_id: str
+    service: str
+    environment: str
+    release_id: str
+    version: str
+    state: str
+    reason: str
+
+
+class IncidentOpened(EventData, frozen=True, kw_only=True):
+    """``found_by`` is ``run`` when a run found it and acts on it, ``watch`` when its run is over: then whoever holds the plan
+    brings the deployment back, or asks."""
+
+    event_type = "incident.opened"
+    incident_id: str
+    deployment_id: str
+    plan_id: str
+    found_by: str
+    service: str
+    environment: str
+    severity: str
+    title: str
+    evidence: dict[str, Any]
+
+
+class IncidentResolved(EventData, frozen=True, kw_only=True):
+    event_type = "incident.resolved"
+    incident_id: str
+    service: str
+    environment: str
+    how: str
+
+
+class Quarantined(EventData, frozen=True, kw_only=True):
+    event_type = "release.quarantined"
+    service: str
+    content: str
+    version: str
+    incident_id: str
+    reason: str
+
+
+class QuarantineLifted(EventData, frozen=True, kw_only=True):
+    event_type = "release.quarantine_lifted"
+    service: str
+    content: str
+    version: str

@@ -1,0 +1,213 @@
+"""Services, releases and deployments: what exists, and what is observed of it."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from interlock.core.clock import Clock, to_text
+from interlock.core.errors import Conflict, Invalid, NotFound
+from interlock.core.scope import Scope
+from interlock.db.database import Database
+from interlock.db.session import Session
+from interlock.delivery import bundles, contracts, store
+from interlock.delivery.model import Deployment, DeploymentState, Release, Route, Service, may_become
+from interlock.delivery.naming import check_service_name, free_ports
+from interlock.events.service import Events
+
+
+class Delivery:
+    """The use cases of delivery. ``environments`` are in promotion order; the forwarder listens within ``ports``."""
+
+    def __init__(
+        self, database: Database, events: Events, clock: Clock, environments: Sequence[str], ports: tuple[int, int]
+    ) -> None:
+        self._database = database
+        self._events = events
+        self._clock = clock
+        self._ports = ports
+        self.environments = tuple(environments)
+
+    # --- services ---
+
+    async def add_service(self, scope: Scope, name: str, repository: str) -> Service:
+        """Register a service and give it its ports. Raises Invalid ``service_name``, Conflict ``service_exists``."""
+        check_service_name(name, self.environments)
+        service = Service(name=name, repository=repository, created_at=self._now())
+        async with self._database.write(scope) as session:
+            if await store.service(session.connection, name):
+                raise Conflict("service_exists", f"{name} is registered already", hint="choose another name")
+            await store.add_service(session.connection, service)
+            taken = {
+                port for item in await store.all_routes(session.connection) for port in (item.stable_port, item.candidate_port)
+            }
+            ports = free_ports(self._ports, taken, 2 * len(self.environments))
+            for index, environment in enumerate(self.environments):
+                stable, candidate = ports[2 * index], ports[2 * index + 1]
+                route = Route(service=name, environment=environment, stable_port=stable, candidate_port=candidate)
+                await store.add_route(session.connection, route)
+            data = contracts.ServiceAdded(name=name, repository=repository)
+            await self._events.publish(session, data, subject=f"service:{name}")
+        return service
+
+    async def service(self, scope: Scope, name: str) -> Service:
+        """Raises NotFound ``service``."""
+        async with self._database.read(scope) as connection:
+            found = await store.service(connection, name)
+        if found is None:
+            raise NotFound("service", f"there is no service {name!r}", hint=f"interlock service add {name} --repo PATH_OR_URL")
+        return found
+
+    async def services(self, scope: Scope) -> list[Service]:
+        """All services, by name."""
+        async with self._database.read(scope) as connection:
+            return await store.all_services(connection)
+
+    async def routes(self, scope: Scope) -> list[Route]:
+        """Where each service is reached in each environment."""
+        async with self._database.read(scope) as connection:
+            return await store.all_routes(connection)
+
+    async def route(self, scope: Scope, service: str, environment: str) -> Route:
+        """Raises Invalid ``environment``."""
+        async with self._database.read(scope) as connection:
+            found = await store.route(connection, service, environment)
+        if found is None:
+            choices = ", ".join(self.environments)
+            raise Invalid("environment", f"{service} has no environment {environment!r}", hint=f"environments: {choices}")
+        return found
+
+    # --- releases ---
+
+    async def record_release(self, scope: Scope, release: Release) -> None:
+        """Make a built release known. Recording it again changes nothing: releases are immutable."""
+        async with self._database.write(scope) as session:
+            if await store.release(session.connection, release.release_id):
+                return
+            await store.add_release(session.connection, release)
+            fields = ("release_id", "service", "version", "commit", "content", "bundle")
+            data = contracts.ReleaseBuilt(**{name: getattr(release, name) for name in fields})
+            await self._events.publish(session, data, subject=f"release:{release.release_id}")
+
+    async def release(self, scope: Scope, release_id: str) -> Release:
+        """Raises NotFound ``release``."""
+        async with self._database.read(scope) as connection:
+            found = await store.release(connection, release_id)
+        if found is None:
+            raise NotFound("release", f"there is no release {release_id}", hint="see: interlock releases")
+        return found
+
+    async def releases(self, scope: Scope, service: str | None = None, limit: int = 100) -> list[Release]:
+        """Releases, newest first."""
+        async with self._database.read(scope) as connection:
+            return await store.releases_of(connection, service, limit)
+
+    async def built(self, scope: Scope, service: str, content: str) -> Release | None:
+        """An intact release of exactly this content, if there is one: it need not be built again."""
+        async with self._database.read(scope) as connection:
+            candidates = await store.releases_with(connection, service, content)
+        for release in candidates:
+            try:
+                await self.check_intact(release)
+            except Conflict:
+                continue
+            return release
+        return None
+
+    async def check_intact(self, release: Release) -> None:
+        """Raises Conflict ``bundle_missing`` or ``bundle_changed`` unless the release's files are what was built."""
+        await asyncio.to_thread(bundles.check, Path(release.folder), release.bundle)
+
+    # --- deployments ---
+
+    async def record_deployment(self, scope: Scope, deployment: Deployment) -> None:
+        """Make a started deployment known. Recording it again changes nothing."""
+        async with self._database.write(scope) as session:
+            if await store.deployment(session.connection, deployment.deployment_id):
+                return
+            await store.put_deployment(session.connection, deployment)
+            await self._publish(session, deployment, "its process was started")
+
+    async def deployment(self, scope: Scope, deployment_id: str) -> Deployment:
+        """Raises NotFound ``deployment``."""
+        async with self._database.read(scope) as connection:
+            found = await store.deployment(connection, deployment_id)
+        if found is None:
+            raise NotFound("deployment", f"there is no deployment {deployment_id}")
+        return found
+
+    async def deployments(
+        self, scope: Scope, service: str | None = None, environment: str | None = None, limit: int = 100
+    ) -> list[Deployment]:
+        """Deployments, newest first."""
+        async with self._database.read(scope) as connection:
+            return await store.deployments_of(connection, service, environment, limit)
+
+    async def serving(self, scope: Scope, service: str, environment: str) -> Deployment | None:
+        """What serves in the environment, according to the record of the switches; None for nothing."""
+        route = await self.route(scope, service, environment)
+        return await self.deployment(scope, route.deployment_id) if route.deployment_id else None
+
+    async def watched(self, scope: Scope) -> list[Deployment]:
+        """Deployments whose run is over and which serve: somebody has to keep an eye on them."""
+        async with self._database.read(scope) as connection:
+            good = await store.deployments_in(connection, "good")
+            serving = {route.deployment_id for route in await store.all_routes(connection)}
+        return [deployment for deployment in good if deployment.deployment_id in serving]
+
+    async def last_good(self, scope: Scope, service: str, environment: str, *, before: str = "") -> Deployment | None:
+        """The newest deployment that passed its watch; with ``before``, the newest older than that deployment and of other
+        content than the one serving."""
+        history = await self.deployments(scope, service, environment, limit=1000)
+        ids = [deployment.deployment_id for deployment in history]
+        older = history[ids.index(before) + 1 :] if before in ids else history
+        unwanted = history[ids.index(before)].release_id if before in ids else ""
+        for deployment in older:
+            if deployment.state in {"good", "retired"} and deployment.live_at and deployment.release_id != unwanted:
+                return deployment
+        return None
+
+    async def change(
+        self, scope: Scope, deployment_id: str, state: DeploymentState, reason: str, **fields: object
+    ) -> Deployment:
+        """Take a deployment to ``state``. Raises Conflict ``deployment_state`` for an impossible step; repeating is fine."""
+        async with self._database.write(scope) as session:
+            return await self._change(session, deployment_id, state, reason, **fields)
+
+    async def switch(
+        self, scope: Scope, service: str, environment: str, deployment_id: str, baseline: dict[str, object], reason: str
+    ) -> None:
+        """Record that ``deployment_id`` (empty for none) serves from now on."""
+        async with self._database.write(scope) as session:
+            if deployment_id:
+                deployment = await store.deployment(session.connection, deployment_id)
+                if deployment is not None and deployment.state != "good":
+                    at = deployment.live_at or self._now()
+                    fields = {"live_at": at, "ended_at": "", "baseline": baseline}
+                    await self._change(session, deployment_id, "live", reason, **fields)
+            await store.set_serving(session.connection, service, environment, deployment_id)
+
+    async def _change(
+        self, session: Session, deployment_id: str, state: DeploymentState, reason: str, **fields: object
+    ) -> Deployment:
+        found = await store.deployment(session.connection, deployment_id)
+        if found is None:
+            raise NotFound("deployment", f"there is no deployment {deployment_id}")
+        if not may_become(found.state, state):
+            raise Conflict("deployment_state", f"{deployment_id} is {found.state}, it cannot become {state}")
+        if state not in {"starting", "live", "good"}:
+            fields.setdefault("ended_at", self._now())
+        changed = msgspec.structs.replace(found, state=state, **fields)
+        if changed != found:
+            await store.put_deployment(session.connection, changed)
+            await self._publish(session, changed, reason)
+        return changed
+
+    async def _publish(self, session: Session, deployment: Deployment, reason: str) -> None:
+        names = ("deployment_id", "service", "environment", "release_id", "version", "state")
+        data = contracts.DeploymentChanged(reason=reason, **{name: getattr(deployment, name) for name in names})
+        await self._events.publish(session, data, subject=f"deployment:{deployment.deployment_id}")
+
+    def _now(self) -> str:
+        return to_text(self._clock.now())

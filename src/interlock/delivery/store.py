@@ -1,0 +1,210 @@
+"""The tables of delivery: a key, what is searched for, and the value as JSON."""
+
+from typing import Any, TypeVar
+
+import msgspec
+from sqlalchemy import Column, Integer, LargeBinary, String, Table, UniqueConstraint, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.elements import ColumnElement
+
+from interlock.db.database import tenant_metadata
+from interlock.delivery.model import Deployment, Incident, Quarantine, Release, Route, Service
+
+services = Table(
+    "services",
+    tenant_metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("name", String, nullable=False, unique=True),
+    Column("value", LargeBinary, nullable=False),
+)
+
+routes = Table(
+    "routes",
+    tenant_metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("service", String, nullable=False),
+    Column("environment", String, nullable=False),
+    Column("stable_port", Integer, nullable=False, unique=True),
+    Column("candidate_port", Integer, nullable=False, unique=True),
+    Column("deployment_id", String, nullable=False, server_default=""),
+    UniqueConstraint("service", "environment", name="one_route_for_a_service_in_an_environment"),
+)
+
+releases = Table(
+    "releases",
+    tenant_metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("release_id", String, nullable=False, unique=True),
+    Column("service", String, nullable=False, index=True),
+    Column("content", String, nullable=False, index=True),
+    Column("value", LargeBinary, nullable=False),
+)
+
+deployments = Table(
+    "deployments",
+    tenant_metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("deployment_id", String, nullable=False, unique=True),
+    Column("service", String, nullable=False, index=True),
+    Column("environment", String, nullable=False),
+    Column("release_id", String, nullable=False),
+    Column("state", String, nullable=False, index=True),
+    Column("value", LargeBinary, nullable=False),
+)
+
+quarantines = Table(
+    "quarantines",
+    tenant_metadata,
+    Column("service", String, primary_key=True),
+    Column("content", String, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+
+incidents = Table(
+    "incidents",
+    tenant_metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("incident_id", String, nullable=False, unique=True),
+    Column("deployment_id", String, nullable=False, index=True),
+    Column("state", String, nullable=False, index=True),
+    Column("value", LargeBinary, nullable=False),
+)
+
+V = TypeVar("V", bound=msgspec.Struct)
+
+
+async def _one(connection: AsyncConnection, table: Table, where: ColumnElement[bool], kind: type[V]) -> V | None:
+    row = (await connection.execute(select(table.c.value).where(where))).first()
+    return None if row is None else msgspec.json.decode(row.value, type=kind)
+
+
+async def _many(connection: AsyncConnection, query: Any, kind: type[V]) -> list[V]:
+    return [msgspec.json.decode(row.value, type=kind) for row in (await connection.execute(query)).all()]
+
+
+# --- services and routes ---
+
+
+async def add_service(connection: AsyncConnection, service: Service) -> None:
+    await connection.execute(insert(services).values(name=service.name, value=msgspec.json.encode(service)))
+
+
+async def service(connection: AsyncConnection, name: str) -> Service | None:
+    return await _one(connection, services, services.c.name == name, Service)
+
+
+async def all_services(connection: AsyncConnection) -> list[Service]:
+    return await _many(connection, select(services.c.value).order_by(services.c.name), Service)
+
+
+async def add_route(connection: AsyncConnection, route: Route) -> None:
+    await connection.execute(insert(routes).values(msgspec.to_builtins(route)))
+
+
+async def all_routes(connection: AsyncConnection) -> list[Route]:
+    columns = [routes.c[name] for name in Route.__struct_fields__]
+    rows = (await connection.execute(select(*columns).order_by(routes.c.number))).mappings()
+    return [Route(**{name: row[name] for name in Route.__struct_fields__}) for row in rows]
+
+
+async def route(connection: AsyncConnection, service_name: str, environment: str) -> Route | None:
+    found = [item for item in await all_routes(connection) if (item.service, item.environment) == (service_name, environment)]
+    return found[0] if found else None
+
+
+async def set_serving(connection: AsyncConnection, service_name: str, environment: str, deployment_id: str) -> None:
+    where = (routes.c.service == service_name) & (routes.c.environment == environment)
+    await connection.execute(update(routes).where(where).values(deployment_id=deployment_id))
+
+
+# --- releases ---
+
+
+async def add_release(connection: AsyncConnection, release: Release) -> None:
+    values = {"release_id": release.release_id, "service": release.service, "content": release.content}
+    statement = upsert(releases).values(value=msgspec.json.encode(release), **values)
+    await connection.execute(statement.on_conflict_do_nothing(index_elements=["release_id"]))
+
+
+async def release(connection: AsyncConnection, release_id: str) -> Release | None:
+    return await _one(connection, releases, releases.c.release_id == release_id, Release)
+
+
+async def releases_of(connection: AsyncConnection, service_name: str | None, limit: int) -> list[Release]:
+    query = select(releases.c.value).order_by(releases.c.number.desc()).limit(limit)
+    return await _many(connection, query.where(releases.c.service == service_name) if service_name else query, Release)
+
+
+async def releases_with(connection: AsyncConnection, service_name: str, content: str) -> list[Release]:
+    query = select(releases.c.value).where(releases.c.service == service_name, releases.c.content == content)
+    return await _many(connection, query.order_by(releases.c.number.desc()), Release)
+
+
+# --- deployments ---
+
+
+async def put_deployment(connection: AsyncConnection, deployment: Deployment) -> None:
+    fields = {"state": deployment.state, "value": msgspec.json.encode(deployment)}
+    keys = {name: getattr(deployment, name) for name in ("deployment_id", "service", "environment", "release_id")}
+    statement = upsert(deployments).values(**keys, **fields)
+    await connection.execute(statement.on_conflict_do_update(index_elements=["deployment_id"], set_=fields))
+
+
+async def deployment(connection: AsyncConnection, deployment_id: str) -> Deployment | None:
+    return await _one(connection, deployments, deployments.c.deployment_id == deployment_id, Deployment)
+
+
+async def deployments_of(
+    connection: AsyncConnection, service_name: str | None, environment: str | None, limit: int
+) -> list[Deployment]:
+    query = select(deployments.c.value).order_by(deployments.c.number.desc()).limit(limit)
+    if service_name is not None:
+        query = query.where(deployments.c.service == service_name)
+    if environment is not None:
+        query = query.where(deployments.c.environment == environment)
+    return await _many(connection, query, Deployment)
+
+
+async def deployments_in(connection: AsyncConnection, state: str) -> list[Deployment]:
+    return await _many(connection, select(deployments.c.value).where(deployments.c.state == state), Deployment)
+
+
+# --- quarantine and incidents ---
+
+
+async def put_quarantine(connection: AsyncConnection, item: Quarantine) -> None:
+    statement = upsert(quarantines).values(service=item.service, content=item.content, value=msgspec.json.encode(item))
+    updated = {"value": msgspec.json.encode(item)}
+    await connection.execute(statement.on_conflict_do_update(index_elements=["service", "content"], set_=updated))
+
+
+async def quarantine(connection: AsyncConnection, service_name: str, content: str) -> Quarantine | None:
+    where = (quarantines.c.service == service_name) & (quarantines.c.content == content)
+    return await _one(connection, quarantines, where, Quarantine)
+
+
+async def all_quarantines(connection: AsyncConnection) -> list[Quarantine]:
+    return await _many(connection, select(quarantines.c.value), Quarantine)
+
+
+async def put_incident(connection: AsyncConnection, incident: Incident) -> None:
+    fields = {"state": incident.state, "value": msgspec.json.encode(incident)}
+    keys = {"incident_id": incident.incident_id, "deployment_id": incident.deployment_id}
+    statement = upsert(incidents).values(**keys, **fields)
+    await connection.execute(statement.on_conflict_do_update(index_elements=["incident_id"], set_=fields))
+
+
+async def incident(connection: AsyncConnection, incident_id: str) -> Incident | None:
+    return await _one(connection, incidents, incidents.c.incident_id == incident_id, Incident)
+
+
+async def open_incident_of(connection: AsyncConnection, deployment_id: str) -> Incident | None:
+    return await _one(
+        connection, incidents, (incidents.c.deployment_id == deployment_id) & (incidents.c.state == "open"), Incident
+    )
+
+
+async def all_incidents(connection: AsyncConnection, state: str | None, limit: int) -> list[Incident]:
+    query = select(incidents.c.value).order_by(incidents.c.number.desc()).limit(limit)
+    return await _many(connection, query.where(incidents.c.state == state) if state else query, Incident)

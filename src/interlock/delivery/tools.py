@@ -1,0 +1,50 @@
+"""The tool that moves traffic."""
+
+from typing import Literal
+
+import msgspec
+
+from interlock.delivery.ports import Forwarder, Leg
+from interlock.tools.model import Call, Done, Effect, Keying, NotDone, Probe
+
+
+class PointInput(msgspec.Struct, frozen=True, kw_only=True):
+    """Lead the leg ``kind`` of ``route``, which listens on ``listen_port``, to ``upstream_port``; None for nowhere."""
+
+    route: str
+    kind: Literal["stable", "candidate"]
+    listen_port: int
+    upstream_port: int | None
+
+
+class PointOutput(msgspec.Struct, frozen=True, kw_only=True):
+    upstream_port: int | None
+
+
+class PointForwarder:
+    """``forwarder.point``. The forwarder keeps the key of the call that pointed a leg, so that it can be asked afterwards."""
+
+    name = "forwarder.point"
+    effect = Effect.DEPLOY
+    keying: Keying = "keyed"
+    input = PointInput
+    output = PointOutput
+
+    def __init__(self, forwarder: Forwarder) -> None:
+        self._forwarder = forwarder
+
+    async def act(self, call: Call, arguments: PointInput) -> PointOutput:
+        await self._forwarder.ensure()
+        leg = Leg(route=arguments.route, kind=arguments.kind, port=arguments.listen_port)
+        await self._forwarder.point(leg, arguments.upstream_port, call.key)
+        return PointOutput(upstream_port=arguments.upstream_port)
+
+    async def probe(self, call: Call, arguments: PointInput) -> Probe:
+        await self._forwarder.ensure()
+        status = await self._forwarder.read(arguments.route, arguments.kind)
+        if status is not None and status.marker == call.key:
+            return Done({"upstream_port": status.upstream_port})
+        return NotDone()
+
+    async def abort(self, call: Call, arguments: PointInput) -> None:
+        """Pointing is one step; the branch that follows a cancelled task points back."""

@@ -1,0 +1,181 @@
+"""The watch: samples of a deployment, judged against thresholds. Pure; `watcher.py` takes the samples.
+
+What is observed decides, and it is three-valued: a breach rolls back, a pass promotes, and what cannot be told does neither.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from interlock.delivery.ports import LegCounters
+from interlock.sources.model import WatchPolicy
+
+Verdict = Literal["pass", "breach", "inconclusive"]
+
+
+class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
+    """A watch policy with everything said. A threshold that is None is not watched."""
+
+    window_s: float = 60.0
+    interval_s: float = 2.0
+    min_requests: int = 20
+    error_rate: float | None = 0.05
+    p95_ms: float | None = None
+    health_failures: int | None = 3
+    restarts: int | None = 3
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """One look at a deployment. ``at_s`` is monotonic time; ``counters`` is None where the forwarder did not answer,
+    ``healthy`` None where there is no health check, ``restarts`` and ``is_running`` None where the process cannot be seen."""
+
+    at_s: float
+    counters: LegCounters | None
+    healthy: bool | None
+    is_running: bool | None
+    restarts: int | None
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """One signal beside its threshold. ``crossed`` is None where it cannot be told yet."""
+
+    signal: Literal["error_rate", "p95_ms", "health", "restarts", "process"]
+    observed: float | None
+    threshold: float
+    crossed: bool | None
+    detail: str
+
+
+class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+    """The verdict, with every number that led to it."""
+
+    verdict: Verdict
+    requests: int
+    readings: tuple[Reading, ...]
+
+    def reason(self) -> str:
+        """The crossed signals in words, or what could not be told."""
+        wanted = [reading.detail for reading in self.readings if reading.crossed] or [
+            reading.detail for reading in self.readings if reading.crossed is None
+        ]
+        return "; ".join(wanted) or "all signals are within their thresholds"
+
+
+def merge(*policies: WatchPolicy) -> Thresholds:
+    """The thresholds in force: the first policy that says something about a field decides it."""
+    said: dict[str, float] = {}
+    for policy in policies:
+        for name in policy.__struct_fields__:
+            value = getattr(policy, name)
+            if value is not None:
+                said.setdefault(name, value)
+    return msgspec.convert(said, Thresholds)
+
+
+def as_policy(thresholds: Thresholds) -> WatchPolicy:
+    """The thresholds as a policy with every field said."""
+    return msgspec.convert(msgspec.to_builtins(thresholds), WatchPolicy)
+
+
+def judge(samples: Sequence[Sample], thresholds: Thresholds, *, has_health_check: bool) -> Judgement:
+    """Judge the samples of one window, oldest first; the first holds the counters from which the window counts."""
+    last = samples[-1]
+    requests, errors, buckets = _traffic(samples)
+    readings = [_process(last)]
+    if thresholds.health_failures is not None and has_health_check:
+        readings.append(_health(samples, thresholds.health_failures))
+    if thresholds.restarts is not None:
+        readings.append(_restarts(samples, thresholds.restarts))
+    if last.counters is None:
+        lost = "the forwarder does not answer, its counters are unknown"
+        readings.append(Reading(signal="error_rate", observed=None, threshold=0, crossed=None, detail=lost))
+    elif requests >= thresholds.min_requests:
+        if thresholds.error_rate is not None:
+            readings.append(_error_rate(requests, errors, thresholds.error_rate))
+        if thresholds.p95_ms is not None:
+            readings.append(_p95(buckets, requests, thresholds.p95_ms))
+    verdict: Verdict = "pass"
+    if any(reading.crossed for reading in readings):
+        verdict = "breach"
+    elif any(reading.crossed is None for reading in readings):
+        verdict = "inconclusive"
+    return Judgement(verdict=verdict, requests=requests, readings=tuple(readings))
+
+
+def _traffic(samples: Sequence[Sample]) -> tuple[int, int, dict[str, int]]:
+    """Requests, server errors and latency buckets within the window; a forwarder started anew counts from zero again."""
+    requests = errors = 0
+    buckets: dict[str, int] = {}
+    before: LegCounters | None = None
+    for counters in [sample.counters for sample in samples if sample.counters is not None]:
+        base = before if before is not None and before.generation == counters.generation else None
+        if before is not None:
+            requests += counters.requests - (base.requests if base else 0)
+            errors += counters.server_errors - (base.server_errors if base else 0)
+            for bound, count in counters.buckets.items():
+                buckets[bound] = buckets.get(bound, 0) + count - (base.buckets.get(bound, 0) if base else 0)
+        before = counters
+    return requests, errors, buckets
+
+
+def _process(last: Sample) -> Reading:
+    if last.is_running is None:
+        return Reading(signal="process", observed=None, threshold=1, crossed=None, detail="the process cannot be observed")
+    detail = "the process runs" if last.is_running else "the process has ended"
+    return Reading(signal="process", observed=float(last.is_running), threshold=1, crossed=not last.is_running, detail=detail)
+
+
+def _health(samples: Sequence[Sample], limit: int) -> Reading:
+    failures = 0
+    for sample in reversed(samples):
+        if sample.healthy is not False:
+            break
+        failures += 1
+    unknown = samples[-1].healthy is None
+    detail = f"the health check failed {failures} times in a row (limit {limit})"
+    if unknown:
+        detail = "the health check could not be made"
+    crossed = None if unknown else failures >= limit
+    return Reading(signal="health", observed=float(failures), threshold=limit, crossed=crossed, detail=detail)
+
+
+def _restarts(samples: Sequence[Sample], limit: int) -> Reading:
+    known = [sample.restarts for sample in samples if sample.restarts is not None]
+    if not known:
+        return Reading(signal="restarts", observed=None, threshold=limit, crossed=None, detail="restarts cannot be observed")
+    count = known[-1] - known[0]
+    detail = f"the process was restarted {count} times (limit {limit})"
+    return Reading(signal="restarts", observed=float(count), threshold=limit, crossed=count >= limit, detail=detail)
+
+
+def _error_rate(requests: int, errors: int, limit: float) -> Reading:
+    rate = errors / requests if requests else 0.0
+    detail = f"{errors} of {requests} requests failed: {rate:.1%} (threshold {limit:.1%})"
+    return Reading(signal="error_rate", observed=rate, threshold=limit, crossed=rate > limit, detail=detail)
+
+
+def _p95(buckets: dict[str, int], requests: int, limit_ms: float) -> Reading:
+    p95_ms = quantile(buckets, 0.95) * 1000
+    detail = f"95 % of {requests} requests took up to {p95_ms:.0f} ms (threshold {limit_ms:.0f} ms)"
+    return Reading(signal="p95_ms", observed=p95_ms, threshold=limit_ms, crossed=p95_ms > limit_ms, detail=detail)
+
+
+def quantile(buckets: dict[str, int], share: float) -> float:
+    """The quantile in seconds from cumulative buckets, linear within a bucket, as Prometheus' ``histogram_quantile`` does.
+
+    What lies beyond the last finite bound counts as that bound.
+    """
+    ordered = sorted((float(bound), count) for bound, count in buckets.items())
+    total = ordered[-1][1] if ordered else 0
+    if total == 0:
+        return 0.0
+    rank = share * total
+    lower, below = 0.0, 0
+    for bound, count in ordered:
+        if count >= rank:
+            if bound == float("inf"):
+                return lower
+            return lower + (bound - lower) * (rank - below) / max(1, count - below)
+        lower, below = bound, count
+    return lower

@@ -1,0 +1,71 @@
+"""The watch that goes on when the run is over, over every restart of the control plane."""
+
+import asyncio
+
+import msgspec
+import structlog
+
+from interlock.core.clock import Clock
+from interlock.core.scope import Scope
+from interlock.delivery.incidents import Incidents
+from interlock.delivery.model import Deployment
+from interlock.delivery.ports import LegCounters
+from interlock.delivery.probing import Observer
+from interlock.delivery.service import Delivery
+from interlock.delivery.watch import Sample, Thresholds, judge, merge
+
+log = structlog.get_logger(__name__)
+
+TICK_S = 0.5
+NO_TRAFFIC = LegCounters(generation="none", requests=0, server_errors=0, buckets={})
+
+
+class Watcher:
+    """Looks at every serving deployment that no run watches. A crossed threshold opens an incident; whoever holds the plan acts
+    on it. What cannot be told is neither."""
+
+    def __init__(self, delivery: Delivery, incidents: Incidents, observer: Observer, clock: Clock) -> None:
+        self._delivery = delivery
+        self._incidents = incidents
+        self._observer = observer
+        self._clock = clock
+        self._samples: dict[str, list[Sample]] = {}
+        self._due: dict[str, float] = {}
+
+    async def run(self, scope: Scope) -> None:
+        """Watch until cancelled."""
+        while True:
+            try:
+                await self.look(scope)
+            except Exception:
+                # The watch is what brings bad releases back: nothing may end it.
+                log.exception("watch.failed")
+            await asyncio.sleep(TICK_S)
+
+    async def look(self, scope: Scope) -> None:
+        """One round over everything that is due."""
+        watched = await self._delivery.watched(scope)
+        known = {deployment.deployment_id for deployment in watched}
+        for gone in set(self._samples) - known:
+            del self._samples[gone], self._due[gone]
+        for deployment in watched:
+            if self._clock.monotonic() >= self._due.get(deployment.deployment_id, 0.0):
+                thresholds = merge(deployment.watch)
+                self._due[deployment.deployment_id] = self._clock.monotonic() + thresholds.interval_s
+                await self._judge(scope, deployment, thresholds)
+
+    async def _judge(self, scope: Scope, deployment: Deployment, thresholds: Thresholds) -> None:
+        release = await self._delivery.release(scope, deployment.release_id)
+        health = release.recipe.health
+        route = f"{deployment.service}.{deployment.environment}"
+        sample = await self._observer.sample(route, deployment.process, deployment.port, health)
+        if deployment.port is None:
+            sample = msgspec.structs.replace(sample, counters=NO_TRAFFIC)
+        samples = self._samples.setdefault(deployment.deployment_id, [])
+        samples.append(sample)
+        while len(samples) > 2 and samples[1].at_s < sample.at_s - thresholds.window_s:
+            samples.pop(0)
+        judgement = judge(samples, thresholds, has_health_check=health is not None and deployment.port is not None)
+        if judgement.verdict == "breach" and await self._incidents.open_for(scope, deployment.deployment_id) is None:
+            title = f"{deployment.service} {deployment.version} in {deployment.environment}: {judgement.reason()}"
+            await self._incidents.open(scope, deployment, title, msgspec.to_builtins(judgement), found_by="watch")

@@ -1,0 +1,33 @@
+"""What runs where, as observed now."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from interlock.core.scope import Scope
+from interlock.delivery.model import Route
+from interlock.faces.http.services import Services
+from interlock.faces.http.shapes import plain
+
+
+async def board(
+    services: Services, scope: Scope, *, service: str | None = None, environments: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """One row for each service in each environment, observed at the same time."""
+    routes = [
+        route
+        for route in await services.delivery.routes(scope)
+        if (service is None or route.service == service) and (not environments or route.environment in environments)
+    ]
+    return list(await asyncio.gather(*[_row(services, scope, route) for route in routes]))
+
+
+async def _row(services: Services, scope: Scope, route: Route) -> dict[str, Any]:
+    row: dict[str, Any] = {"service": route.service, "environment": route.environment, "url": route.url, "serving": None}
+    if not route.deployment_id:
+        return row
+    deployment = await services.delivery.deployment(scope, route.deployment_id)
+    release = await services.delivery.release(scope, deployment.release_id)
+    health = release.recipe.health if release.recipe.takes_port else None
+    observed = await services.observer.observe(deployment, health)
+    return row | {"serving": plain(deployment) | {"observed": plain(observed)}}

@@ -1,0 +1,85 @@
+"""Services, releases, deployments, incidents and the quarantine."""
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from interlock.faces.http.access import CallerScope, TheServices
+from interlock.faces.http.board import board
+from interlock.faces.http.routes.plans import Limit
+from interlock.faces.http.shapes import AddService, Page, plain
+
+router = APIRouter(tags=["delivery"])
+
+
+@router.post("/services", status_code=201, summary="Register a service")
+async def add_service(body: AddService, scope: CallerScope, services: TheServices) -> dict[str, Any]:
+    """The repository is fetched first: one that cannot be reached is not registered."""
+    await services.sources.sync(scope, body.repository)
+    service = await services.delivery.add_service(scope, body.name, body.repository)
+    routes = [route for route in await services.delivery.routes(scope) if route.service == service.name]
+    return plain(service) | {"environments": {route.environment: route.url for route in routes}}
+
+
+@router.get("/services", summary="All services")
+async def list_services(scope: CallerScope, services: TheServices) -> Page:
+    return Page(items=[plain(service) for service in await services.delivery.services(scope)])
+
+
+@router.get("/environments", summary="The environments, in promotion order")
+async def list_environments(services: TheServices, scope: CallerScope) -> Page:
+    return Page(items=[{"name": name} for name in services.delivery.environments])
+
+
+@router.get("/status", summary="What serves where, as observed now")
+async def status(scope: CallerScope, services: TheServices, service: str | None = None, environment: str | None = None) -> Page:
+    rows = await board(services, scope, service=service, environments=(environment,) if environment else ())
+    return Page(items=rows)
+
+
+@router.get("/releases", summary="Releases, newest first")
+async def list_releases(scope: CallerScope, services: TheServices, service: str | None = None, limit: Limit = 100) -> Page:
+    quarantined = {(item.service, item.content): item for item in await services.incidents.quarantined(scope)}
+    serving = {route.deployment_id: route.environment for route in await services.delivery.routes(scope)}
+    where: dict[str, list[str]] = {}
+    for deployment in await services.delivery.deployments(scope, service, limit=1000):
+        if deployment.deployment_id in serving:
+            where.setdefault(deployment.release_id, []).append(serving[deployment.deployment_id])
+    items: list[dict[str, Any]] = []
+    for release in await services.delivery.releases(scope, service, limit):
+        item = quarantined.get((release.service, release.content))
+        fields = {"serving_in": where.get(release.release_id, []), "quarantined_by": item.incident_id if item else None}
+        items.append(plain(release) | fields)
+    return Page(items=items)
+
+
+@router.get("/deployments", summary="Deployments, newest first")
+async def list_deployments(
+    scope: CallerScope,
+    services: TheServices,
+    service: str | None = None,
+    environment: str | None = None,
+    limit: Limit = 100,
+) -> Page:
+    found = await services.delivery.deployments(scope, service, environment, limit)
+    return Page(items=[plain(deployment) for deployment in found])
+
+
+@router.get("/incidents", summary="Incidents, newest first")
+async def list_incidents(scope: CallerScope, services: TheServices, state: str | None = None, limit: Limit = 100) -> Page:
+    return Page(items=[plain(incident) for incident in await services.incidents.listing(scope, state, limit)])
+
+
+@router.get("/incidents/{incident_id}", summary="An incident with its evidence and timeline")
+async def get_incident(incident_id: str, scope: CallerScope, services: TheServices) -> dict[str, Any]:
+    return plain(await services.incidents.get(scope, incident_id))
+
+
+@router.get("/quarantine", summary="Content that must not be deployed again")
+async def list_quarantine(scope: CallerScope, services: TheServices) -> Page:
+    return Page(items=[plain(item) for item in await services.incidents.quarantined(scope)])
+
+
+@router.post("/quarantine/{service}/{version}/lift", summary="Allow a quarantined content again")
+async def lift_quarantine(service: str, version: str, scope: CallerScope, services: TheServices) -> dict[str, Any]:
+    return plain(await services.incidents.lift(scope, service, version))

@@ -1,0 +1,46 @@
+"""Health, readiness and numbers."""
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from interlock import __version__
+from interlock.faces.http.access import CallerScope, TheServices
+
+router = APIRouter(tags=["health"])
+guarded = APIRouter(tags=["health"])
+
+
+@router.get("/health", summary="The process answers")
+async def health() -> dict[str, str]:
+    return {"status": "ok", "version": __version__}
+
+
+@router.get("/ready", summary="It can do its work; each part reports")
+async def ready(services: TheServices) -> JSONResponse:
+    """Names parts and whether they work, no more: it answers without a token."""
+    components: dict[str, dict[str, Any]] = {name: await check() for name, check in services.components.items()}
+    is_ready = all(component["ok"] for component in components.values() if not component.get("optional"))
+    body = {"status": "ready" if is_ready else "not ready", "components": components}
+    return JSONResponse(body, status_code=200 if is_ready else 503)
+
+
+@guarded.get("/metrics", summary="Numbers for Prometheus", response_class=Response)
+async def metrics(scope: CallerScope, services: TheServices) -> Response:
+    registry = CollectorRegistry()
+    runs = Gauge("interlock_runs", "Runs by status.", ["status"], registry=registry)
+    for status, count in (await services.runs.counts(scope)).items():
+        runs.labels(status).set(count)
+    dead = Gauge("interlock_dead_letters", "Events that could not be handled.", registry=registry)
+    dead.set(await services.events.dead_letter_count(scope))
+    inbox = Gauge("interlock_inbox_open", "Items that wait for a person.", registry=registry)
+    inbox.set(len(await services.inbox.listing(scope, "open", 1000)))
+    incidents = Gauge("interlock_incidents_open", "Incidents that are not resolved.", registry=registry)
+    incidents.set(len(await services.incidents.listing(scope, "open", 1000)))
+    up = Gauge("interlock_component_up", "Whether a part works.", ["component"], registry=registry)
+    for name, check in services.components.items():
+        up.labels(name).set(bool((await check())["ok"]))
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

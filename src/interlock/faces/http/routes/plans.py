@@ -1,0 +1,83 @@
+"""Requests in plain words, and the plans made of them."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+
+from interlock.core.errors import Invalid
+from interlock.core.scope import Scope
+from interlock.faces.http.access import CallerScope, TheServices
+from interlock.faces.http.board import board
+from interlock.faces.http.services import Services
+from interlock.faces.http.shapes import ApprovePlan, Page, ParseCommand, Parsed, RejectPlan, RollBack, plain, plan_body
+from interlock.plans.proposing import Draft
+from interlock.plans.words.model import Question
+
+router = APIRouter(tags=["plans"])
+Limit = Annotated[int, Query(ge=1, le=200)]
+
+
+@router.post("/commands/parse", summary="Make a plan of a sentence")
+async def parse_command(body: ParseCommand, scope: CallerScope, services: TheServices) -> Parsed:
+    return await propose(services, scope, body)
+
+
+async def propose(services: Services, scope: Scope, body: ParseCommand) -> Parsed:
+    outcome = await services.plans.propose(
+        scope, body.text, environment=body.environment, repository=body.repository, preview=body.preview
+    )
+    if isinstance(outcome, Question):
+        return Parsed(kind="question", question=plain(outcome))
+    if isinstance(outcome, Draft):
+        return Parsed(kind="plan", plan=plan_body(outcome.plan, outcome.content))
+    rows = await board(services, scope, service=outcome.service, environments=outcome.environments)
+    return Parsed(kind="status", status=rows)
+
+
+@router.get("/plans", summary="Plans, newest first")
+async def list_plans(
+    scope: CallerScope,
+    services: TheServices,
+    service: str | None = None,
+    state: str | None = None,
+    cursor: str | None = None,
+    limit: Limit = 50,
+) -> Page:
+    page = await services.plans.listing(scope, service=service, state=state, before=number_of(cursor), limit=limit)
+    following = str(page[-1][0]) if len(page) == limit else None
+    return Page(items=[plain(plan) for _, plan in page], next=following)
+
+
+@router.get("/plans/{plan_id}", summary="A plan with its content")
+async def get_plan(plan_id: str, scope: CallerScope, services: TheServices) -> dict[str, Any]:
+    return plan_body(*await services.plans.get(scope, plan_id))
+
+
+@router.get("/plans/{plan_id}/content", summary="The canonical bytes that the content hash is over")
+async def get_content(plan_id: str, scope: CallerScope, services: TheServices) -> Response:
+    return Response(await services.plans.raw_content(scope, plan_id), media_type="application/json")
+
+
+@router.post("/plans/{plan_id}/approve", summary="Approve exactly this content")
+async def approve_plan(plan_id: str, body: ApprovePlan, scope: CallerScope, services: TheServices) -> dict[str, Any]:
+    return plain(await services.plans.approve(scope, plan_id, body.content_hash))
+
+
+@router.post("/plans/{plan_id}/reject", summary="Turn a plan down")
+async def reject_plan(plan_id: str, body: RejectPlan, scope: CallerScope, services: TheServices) -> dict[str, Any]:
+    return plain(await services.plans.reject(scope, plan_id, body.reason))
+
+
+@router.post("/services/{name}/rollback", summary="Plan the way back to the last known good release")
+async def roll_back(name: str, body: RollBack, scope: CallerScope, services: TheServices) -> Parsed:
+    target = f" to {body.version}" if body.version else ""
+    return await propose(services, scope, ParseCommand(text=f"roll back {name} in {body.environment}{target}"))
+
+
+def number_of(cursor: str | None) -> int | None:
+    """The number that a cursor stands for. Raises Invalid ``cursor``."""
+    if cursor is None:
+        return None
+    if not cursor.isdecimal() or len(cursor) > 18:
+        raise Invalid("cursor", f"{cursor!r} is not a cursor", hint="take it from `next` of the page before")
+    return int(cursor)

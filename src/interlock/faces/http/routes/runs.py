@@ -1,0 +1,88 @@
+"""Runs: look, follow live, cancel."""
+
+from collections.abc import AsyncGenerator
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Header, Query, Request
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from interlock.core.errors import NotFound
+from interlock.core.scope import Scope
+from interlock.faces.http.access import CallerScope, TheServices
+from interlock.faces.http.routes.plans import Limit, number_of
+from interlock.faces.http.services import Services
+from interlock.faces.http.shapes import CancelRun, Page, plain, run_body
+from interlock.runs.wording import face_type
+
+router = APIRouter(tags=["runs"])
+After = Annotated[int, Query(ge=0, description="The last sequence number that was seen.")]
+
+
+@router.get("/runs", summary="Runs, newest first")
+async def list_runs(
+    scope: CallerScope, services: TheServices, plan: str | None = None, cursor: str | None = None, limit: Limit = 50
+) -> Page:
+    page = await services.runs.listing(scope, plan_id=plan, before=number_of(cursor), limit=limit)
+    following = str(page[-1].number) if len(page) == limit else None
+    return Page(items=[plain(item) for item in page], next=following)
+
+
+@router.get("/runs/{run_id}", summary="A run with its tasks and effects")
+async def get_run(run_id: str, scope: CallerScope, services: TheServices) -> dict[str, Any]:
+    return run_body(await services.runs.get(scope, run_id))
+
+
+@router.post("/runs/{run_id}/cancel", summary="End a run; what it changed is brought back")
+async def cancel_run(run_id: str, body: CancelRun, scope: CallerScope, services: TheServices) -> dict[str, Any]:
+    await services.runs.cancel(scope, run_id, body.reason)
+    return run_body(await services.runs.get(scope, run_id))
+
+
+@router.get("/runs/{run_id}/events", summary="The events of a run, a page at a time")
+async def list_events(
+    run_id: str, scope: CallerScope, services: TheServices, after: After = 0, limit: Annotated[int, Query(ge=1, le=1000)] = 200
+) -> Page:
+    page = await services.runs.events(scope, run_id, after, limit)
+    following = str(page[-1][0]) if len(page) == limit else None
+    return Page(items=[{"seq": seq} | plain(event) for seq, event in page], next=following)
+
+
+@router.get("/runs/{run_id}/stream", summary="The events of a run as they happen (server-sent events)")
+async def stream_events(
+    request: Request,
+    run_id: str,
+    scope: CallerScope,
+    services: TheServices,
+    after: After = 0,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> EventSourceResponse:
+    """Resumes behind ``after``, or behind ``Last-Event-ID`` as browsers send it when they reconnect."""
+    start = number_of(last_event_id) or after
+    await services.runs.events(scope, run_id, start, 1)
+    return EventSourceResponse(_sse(services, scope, run_id, start), ping=15)
+
+
+async def _sse(services: Services, scope: Scope, run_id: str, after: int) -> AsyncGenerator[ServerSentEvent]:
+    async for seq, event in services.runs.follow(scope, run_id, after):
+        data = msgspec.json.encode({"seq": seq} | plain(event)).decode()
+        yield ServerSentEvent(data=data, id=str(seq), event=face_type(event))
+
+
+@router.get("/runs/{run_id}/tasks/{task_id}/log", summary="The output of a task's processes")
+async def task_log(
+    run_id: str,
+    task_id: str,
+    scope: CallerScope,
+    services: TheServices,
+    offset: Annotated[int, Query(description="Negative counts from the end.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1024 * 1024)] = 65536,
+) -> dict[str, Any]:
+    run = await services.runs.get(scope, run_id)
+    keys = [
+        entry.key for entry in run.ledger.values() if entry.task == task_id and entry.tool in {"command.run", "process.start"}
+    ]
+    if not keys:
+        raise NotFound("log", f"{task_id} of {run_id} has started no process")
+    chunk = await services.host.log(keys[-1], offset, limit)
+    return {"key": keys[-1], "text": chunk.text, "next_offset": chunk.next_offset}

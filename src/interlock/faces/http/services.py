@@ -1,0 +1,40 @@
+"""What the HTTP and WebSocket faces need of the inside; `bootstrap` fills it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from interlock.audit.service import Audit
+from interlock.delivery.incidents import Incidents
+from interlock.delivery.probing import Observer
+from interlock.delivery.service import Delivery
+from interlock.events.service import Events
+from interlock.inbox.service import Inbox
+from interlock.plans.service import Plans
+from interlock.runs.service import Runs
+from interlock.sources.service import Sources
+from interlock.tenancy.service import Tenancy
+from interlock.tenancy.submissions import Submissions
+from interlock.tools.ports import Host
+
+Component = Callable[[], Awaitable[dict[str, Any]]]
+"""Reports on one part: ``{"ok": bool, ...}``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The use cases, slice by slice. ``components`` are asked by ``/ready``."""
+
+    tenancy: Tenancy
+    submissions: Submissions
+    plans: Plans
+    runs: Runs
+    delivery: Delivery
+    incidents: Incidents
+    observer: Observer
+    sources: Sources
+    inbox: Inbox
+    audit: Audit
+    events: Events
+    host: Host
+    components: dict[str, Component]

@@ -1,0 +1,113 @@
+"""The bodies of requests and answers. What the slices hand out as values goes out field by field, by the same names."""
+
+from typing import Any, Literal
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field
+
+from interlock.core.clock import from_text
+from interlock.plans.model import Plan, PlanContent
+from interlock.runs.model import RunState
+
+
+class Body(BaseModel):
+    """A request body: unknown fields are refused, so that a typing error is not silently ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ParseCommand(Body):
+    text: str = Field(max_length=10_000, description="What is wanted, in plain words.")
+    environment: str | None = Field(default=None, description="The environment, where the text names none.")
+    repository: str | None = Field(default=None, description="The repository of the service, where the text names none.")
+    preview: bool = Field(default=False, description="Only show the plan; nothing is stored.")
+
+
+class ApprovePlan(Body):
+    content_hash: str = Field(description="The hash of the content that was looked at.", examples=["sha256:…"])
+
+
+class RejectPlan(Body):
+    reason: str = Field(default="", max_length=2000)
+
+
+class AddService(Body):
+    name: str = Field(max_length=100)
+    repository: str = Field(max_length=2000, description="A path on the server's machine, or a URL.")
+
+
+class RollBack(Body):
+    environment: str
+    version: str | None = Field(default=None, description="The version to go back to; the last known good one by default.")
+    reason: str = Field(default="", max_length=500)
+
+
+class CancelRun(Body):
+    reason: str = Field(default="cancelled by request", max_length=500)
+
+
+class AnswerItem(Body):
+    answer: str = Field(max_length=200)
+
+
+class Page(BaseModel):
+    """One page of a list; ``next`` is the cursor of the following page, null on the last one."""
+
+    items: list[dict[str, Any]]
+    next: str | None = None
+
+
+class Parsed(BaseModel):
+    """What became of a sentence: a plan, a question that has to be answered first, or the status that was asked for."""
+
+    kind: Literal["plan", "question", "status"]
+    plan: dict[str, Any] | None = None
+    question: dict[str, Any] | None = None
+    status: list[dict[str, Any]] | None = None
+
+
+def plain(value: object) -> Any:
+    """A value of the slices as JSON data."""
+    return msgspec.to_builtins(value)
+
+
+def plan_body(plan: Plan, content: PlanContent) -> dict[str, Any]:
+    """A plan with its content."""
+    return plain(plan) | {"content": plain(content)}
+
+
+def run_body(state: RunState) -> dict[str, Any]:
+    """A run as its journal stands: state, progress, tasks in the order of the graph, effects."""
+    tasks = [_task_body(state, spec_id) for spec_id in (spec.id for spec in state.run.graph)]
+    ended = sum(task["status"] in {"completed", "failed", "skipped", "cancelled"} for task in tasks)
+    return {
+        "run_id": state.run.run_id,
+        "plan_id": state.run.plan_id,
+        "role": state.run.role,
+        "title": state.run.title,
+        "status": str(state.status),
+        "seq": state.seq,
+        "adoptions": state.adoptions,
+        "progress": round(ended / len(tasks), 3) if tasks else 1.0,
+        "submitted_at": state.submitted_at,
+        "started_at": state.started_at,
+        "ended_at": state.ended_at,
+        "duration_s": _seconds(state.started_at, state.ended_at),
+        "error": state.error,
+        "tasks": tasks,
+        "effects": [plain(entry) for entry in state.ledger.values()],
+    }
+
+
+def _task_body(state: RunState, task_id: str) -> dict[str, Any]:
+    spec = next(item for item in state.run.graph if item.id == task_id)
+    task = state.tasks[task_id]
+    about = {"id": spec.id, "title": spec.title, "kind": spec.kind, "effect": str(spec.effect), "branch": spec.branch}
+    about |= {"needs": list(spec.needs), "when": spec.when}
+    return about | plain(task) | {"duration_s": _seconds(task.started_at, task.ended_at)}
+
+
+def _seconds(start: str, end: str) -> float | None:
+    if not start or not end:
+        return None
+    return round(max(0.0, (from_text(end) - from_text(start)).total_seconds()), 3)

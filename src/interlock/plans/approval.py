@@ -1,0 +1,111 @@
+"""Whether a plan may be approved, and may run: it must be what was seen, and the world what it was made against."""
+
+import msgspec
+
+from interlock.core.clock import Clock, from_text
+from interlock.core.errors import Conflict, InterlockError, Internal
+from interlock.core.scope import Scope
+from interlock.core.signing import Signer
+from interlock.delivery.incidents import Incidents
+from interlock.delivery.service import Delivery
+from interlock.plans.model import Approval, Plan, PlanContent, approval_message, is_altered
+from interlock.sources.model import Finding
+from interlock.sources.service import Sources
+
+SOURCE_ACTIONS = frozenset({"deploy", "build", "test"})
+
+
+class ApprovalRules:
+    """The checks at approval, and again before the run."""
+
+    def __init__(self, sources: Sources, delivery: Delivery, incidents: Incidents, signer: Signer, clock: Clock) -> None:
+        self._sources = sources
+        self._delivery = delivery
+        self._incidents = incidents
+        self._signer = signer
+        self._clock = clock
+
+    def sign(self, scope: Scope, plan: Plan, at: str) -> Approval:
+        """The approval of the plan's hash by whoever asks."""
+        message = approval_message(plan.plan_id, plan.content_hash, scope.principal, at)
+        signature = self._signer.sign(scope.tenant, message)
+        return Approval(by=scope.principal, at=at, content_hash=plan.content_hash, signature=signature)
+
+    def check_unaltered(self, plan: Plan, content: bytes, seen_hash: str) -> None:
+        """Raises Conflict ``plan_altered`` unless the stored content, its hash and what the approver saw are one."""
+        if is_altered(content, plan.content_hash):
+            raise _altered(plan, "its stored content is not what was hashed when it was made")
+        if seen_hash != plan.content_hash:
+            raise _altered(plan, f"what was approved has the hash {seen_hash}, the plan has {plan.content_hash}")
+
+    def check_approved(self, scope: Scope, plan: Plan, content: bytes) -> PlanContent:
+        """The content that may run. Raises Conflict unless it is byte for byte what the signed approval is about."""
+        approval = plan.approval
+        if approval is None:
+            raise Conflict("not_approved", f"{plan.plan_id} is not approved", hint=f"interlock approve {plan.plan_id}")
+        self.check_unaltered(plan, content, approval.content_hash)
+        message = approval_message(plan.plan_id, approval.content_hash, approval.by, approval.at)
+        if not self._signer.verify(scope.tenant, message, approval.signature):
+            raise Conflict("approval_forged", f"the approval of {plan.plan_id} is not signed by this tenant")
+        return decode(content)
+
+    def check_open(self, plan: Plan) -> None:
+        """Raises Conflict ``plan_state`` or ``plan_expired`` unless the plan waits for approval."""
+        if plan.state != "pending_approval":
+            by = f" by {plan.approval.by}" if plan.approval else ""
+            reason = f": {plan.reason}" if plan.reason else ""
+            raise Conflict("plan_state", f"{plan.plan_id} is {plan.state}{by}{reason}", hint="make a new plan")
+        if self.is_expired(plan):
+            raise Conflict("plan_expired", f"{plan.plan_id} expired at {plan.expires_at}", hint="make a new plan")
+
+    def is_expired(self, plan: Plan) -> bool:
+        return plan.state == "pending_approval" and self._clock.now() >= from_text(plan.expires_at)
+
+    async def check_world(self, scope: Scope, content: PlanContent) -> tuple[Finding, ...]:
+        """Raises Conflict where the world is not what the plan was made against; returns what is worth a warning."""
+        for pin in content.pins:
+            serving = await self._delivery.serving(scope, content.service, pin.environment)
+            if (serving.deployment_id if serving else "") != pin.deployment_id:
+                now = serving.version if serving else "nothing"
+                message = f"{now} serves in {pin.environment} by now, the plan was made against {pin.version or 'nothing'}"
+                raise Conflict("environment_changed", message, where=content.plan_id, hint="make a new plan")
+            if pin.release_id:
+                await self._check_way_back(scope, content, pin.release_id)
+        if content.action in {"deploy", "rollback"}:
+            await self._incidents.check_not_quarantined(scope, content.service, content.content)
+        return await self._check_ref(scope, content) if content.action in SOURCE_ACTIONS else ()
+
+    async def _check_way_back(self, scope: Scope, content: PlanContent, release_id: str) -> None:
+        try:
+            await self._delivery.check_intact(await self._delivery.release(scope, release_id))
+        except InterlockError as error:
+            message = f"the release to go back to is gone: {error.message}"
+            raise Conflict("rollback_target_missing", message, where=content.plan_id, hint=error.hint) from error
+
+    async def _check_ref(self, scope: Scope, content: PlanContent) -> tuple[Finding, ...]:
+        await self._sources.sync(scope, content.repository)
+        now = await self._sources.resolve(scope, content.repository, content.ref_name)
+        if now.commit == content.commit:
+            return ()
+        if content.ref_kind != "branch":
+            message = f"{content.ref_name} was moved from {content.commit[:12]} to {now.commit[:12]} since the plan was made"
+            raise Conflict("tag_moved", message, where=content.plan_id, hint="find out who moved it, then make a new plan")
+        message = f"{content.ref_name} has advanced to {now.commit[:12]}; {content.commit[:12]} is deployed, as approved"
+        return (Finding(severity="warning", code="branch_advanced", message=message, where=content.ref_name),)
+
+
+def decode(content: bytes) -> PlanContent:
+    """The content as values. Raises Internal ``plan_content`` where the bytes are no plan of this format."""
+    try:
+        return msgspec.json.decode(content, type=PlanContent)
+    except msgspec.MsgspecError as error:
+        raise Internal("plan_content", f"the plan cannot be read: {error}") from error
+
+
+def _altered(plan: Plan, message: str) -> Conflict:
+    return Conflict(
+        "plan_altered",
+        f"{plan.plan_id} was altered: {message}",
+        where=plan.plan_id,
+        hint="make a new plan and look at it again",
+    )

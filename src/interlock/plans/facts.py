@@ -1,0 +1,72 @@
+"""What a draft is made from: everything that had to be looked up, as values."""
+
+import msgspec
+
+from interlock.core.errors import Invalid
+from interlock.delivery.inputs import Place
+from interlock.delivery.model import Deployment, Release
+from interlock.plans.model import Action, Pin
+from interlock.sources.model import Analysis, WatchPolicy
+from interlock.sources.ports import Ref
+
+
+class EnvironmentFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """One environment as it is when the plan is made. ``fallback`` is the release to go back to, intact."""
+
+    place: Place
+    serving: Deployment | None
+    fallback: Release | None
+
+    @property
+    def name(self) -> str:
+        return self.place.environment
+
+    def pin(self) -> Pin:
+        if self.serving is None or self.fallback is None:
+            return Pin(environment=self.name)
+        return Pin(
+            environment=self.name,
+            deployment_id=self.serving.deployment_id,
+            release_id=self.fallback.release_id,
+            version=self.fallback.version,
+            bundle=self.fallback.bundle,
+        )
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """The subject of a plan. ``release`` is an intact build of the same content, which is then not built again."""
+
+    plan_id: str
+    action: Action
+    service: str
+    repository: str
+    mirror: str
+    ref: Ref
+    analysis: Analysis
+    content: str
+    release: Release | None
+    release_id: str
+    version: str
+    folder: str
+    """Where the release is or will be built."""
+    environments: tuple[EnvironmentFacts, ...]
+    watch: WatchPolicy
+    """Every threshold said."""
+    strategy: str
+    wants_tests: bool
+    wants_smoke: bool
+    reason: str = ""
+
+
+def choose_strategy(said: str | None, analysis: Analysis) -> str:
+    """Blue-green where the service can be told its port, else recreate. Raises Invalid ``strategy`` for one that cannot be."""
+    wanted = said or analysis.recipe.strategy or ("blue-green" if analysis.recipe.takes_port else "recreate")
+    if wanted not in {"blue-green", "recreate"}:
+        raise Invalid("strategy", f"there is no strategy {wanted!r} here", hint="strategies: blue-green, recreate")
+    if wanted == "blue-green" and not analysis.recipe.takes_port:
+        raise Invalid(
+            "strategy",
+            "blue-green needs a service that can be told its port",
+            hint="write {port} into the start command, or choose recreate",
+        )
+    return wanted

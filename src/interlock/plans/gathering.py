@@ -1,0 +1,177 @@
+"""Looking up the facts of a request: the repository at a commit, what was built, what serves."""
+
+from pathlib import Path
+
+from interlock.core.errors import Conflict, Invalid, NotFound
+from interlock.core.scope import Scope
+from interlock.delivery.incidents import Incidents
+from interlock.delivery.inputs import Place
+from interlock.delivery.model import Deployment, Release, Service, content_of
+from interlock.delivery.service import Delivery
+from interlock.delivery.watch import as_policy, merge
+from interlock.plans.facts import EnvironmentFacts, Facts, choose_strategy
+from interlock.plans.words.model import Understood, VersionWords
+from interlock.sources.model import Analysis, WatchPolicy
+from interlock.sources.ports import Ref
+from interlock.sources.service import LATEST, Sources
+
+
+class Gathering:
+    """Reads everything that a plan depends on; writes nothing. ``bundles`` is the folder of all builds, ``watch`` holds the
+    thresholds of this installation, which apply where neither the service nor its module says anything."""
+
+    def __init__(self, sources: Sources, delivery: Delivery, incidents: Incidents, bundles: Path, watch: WatchPolicy) -> None:
+        self._sources = sources
+        self._delivery = delivery
+        self._incidents = incidents
+        self._bundles = bundles
+        self._watch = watch
+
+    async def facts(self, scope: Scope, plan_id: str, wish: Understood) -> Facts:
+        """Everything that the plan for ``wish`` rests on. Raises NotFound, Invalid or Conflict where no plan can be made."""
+        service = await self._delivery.service(scope, wish.service or "")
+        places = [await self._place(scope, service, name) for name in wish.environments]
+        if wish.action in {"deploy", "build", "test"}:
+            return await self._from_source(scope, plan_id, wish, service, places)
+        return await self._from_release(scope, plan_id, wish, service, places)
+
+    async def _place(self, scope: Scope, service: Service, environment: str) -> Place:
+        route = await self._delivery.route(scope, service.name, environment)
+        ports = {"stable_port": route.stable_port, "candidate_port": route.candidate_port}
+        return Place(service=service.name, environment=environment, **ports)
+
+    # --- what is in the repository ---
+
+    async def _from_source(self, scope: Scope, plan_id: str, wish: Understood, service: Service, places: list[Place]) -> Facts:
+        mirror = await self._sources.sync(scope, service.repository)
+        ref = await self._resolve(scope, service, wish.version)
+        analysis = await self._sources.analyse(scope, service.repository, ref)
+        if wish.action == "deploy" and analysis.recipe.start is None:
+            raise Invalid("no_start", f"{service.name} has no start command", hint="add `start:` to its ai-module.yaml")
+        self._check_wanted_tests(wish, service, analysis)
+        content = content_of(ref.tree, analysis.recipe)
+        if wish.action == "deploy":
+            await self._incidents.check_not_quarantined(scope, service.name, content)
+        release = await self._delivery.built(scope, service.name, content)
+        return Facts(
+            plan_id=plan_id,
+            action=wish.action,
+            service=service.name,
+            repository=service.repository,
+            mirror=str(mirror),
+            ref=ref,
+            analysis=analysis,
+            content=content,
+            release=release if wish.action != "test" else None,
+            release_id=release.release_id if release else plan_id.replace("plan_", "rel_"),
+            version=ref.name if ref.kind != "commit" else ref.commit[:12],
+            folder=release.folder if release and wish.action != "test" else str(self._bundles / service.name / plan_id),
+            environments=tuple([await self._environment(scope, service, place) for place in places]),
+            watch=self._thresholds(wish, service, analysis),
+            strategy=choose_strategy(wish.constraints.strategy, analysis) if wish.action == "deploy" else "recreate",
+            wants_tests="tests" in wish.post_steps or wish.action == "test",
+            wants_smoke=wish.action == "deploy",
+        )
+
+    async def _resolve(self, scope: Scope, service: Service, version: VersionWords | None) -> Ref:
+        if version is None:
+            raise Invalid(
+                "version_missing", f"which version of {service.name}?", hint="say a tag, a branch, a commit or latest"
+            )
+        if version.kind == "latest":
+            return await self._sources.resolve(scope, service.repository, LATEST)
+        ref = await self._sources.resolve(scope, service.repository, version.name)
+        if version.kind in {"tag", "branch", "commit"} and ref.kind != version.kind:
+            raise NotFound("unknown_version", f"{version.name} is a {ref.kind} of {service.name}, not a {version.kind}")
+        return ref
+
+    def _check_wanted_tests(self, wish: Understood, service: Service, analysis: Analysis) -> None:
+        """A step that somebody asked for and that does not exist is refused, never dropped."""
+        if ("tests" in wish.post_steps or wish.action == "test") and not analysis.recipe.test:
+            raise Invalid("no_tests", f"{service.name} has no test command", hint="add `test:` to its ai-module.yaml")
+        if "smoke_tests" in wish.post_steps and not analysis.recipe.smoke:
+            raise Invalid(
+                "no_smoke_tests", f"{service.name} has no smoke tests", hint="add `smoke_tests:` to its ai-module.yaml"
+            )
+
+    def _thresholds(self, wish: Understood, service: Service, analysis: Analysis) -> WatchPolicy:
+        said = WatchPolicy(window_s=wish.constraints.watch_s)
+        return as_policy(merge(said, service.watch, analysis.recipe.watch, self._watch))
+
+    # --- what was built before ---
+
+    async def _from_release(self, scope: Scope, plan_id: str, wish: Understood, service: Service, places: list[Place]) -> Facts:
+        environments = tuple([await self._environment(scope, service, place) for place in places])
+        release = await self._chosen_release(scope, wish, service, environments)
+        await self._delivery.check_intact(release)
+        if wish.action == "rollback":
+            await self._incidents.check_not_quarantined(scope, service.name, release.content)
+        analysis = Analysis(tier=1, commit=release.commit, tree="", recipe=release.recipe)
+        return Facts(
+            plan_id=plan_id,
+            action=wish.action,
+            service=service.name,
+            repository=service.repository,
+            mirror="",
+            ref=Ref(kind="commit", name=release.version, commit=release.commit, tree=""),
+            analysis=analysis,
+            content=release.content,
+            release=release,
+            release_id=release.release_id,
+            version=release.version,
+            folder=release.folder,
+            environments=environments,
+            watch=self._thresholds(wish, service, analysis),
+            strategy=choose_strategy(wish.constraints.strategy, analysis) if wish.action != "stop" else "recreate",
+            wants_tests=False,
+            wants_smoke=wish.action != "stop",
+        )
+
+    async def _chosen_release(
+        self, scope: Scope, wish: Understood, service: Service, environments: tuple[EnvironmentFacts, ...]
+    ) -> Release:
+        """The release that a rollback goes to, or that a restart or stop is about. One environment at a time."""
+        if len(environments) != 1:
+            raise Invalid("one_environment", f"{wish.action} takes one environment at a time")
+        environment = environments[0]
+        if environment.serving is None:
+            raise Conflict("nothing_serves", f"nothing of {service.name} serves in {environment.name}")
+        if wish.action != "rollback":
+            return await self._delivery.release(scope, environment.serving.release_id)
+        target = await self._rollback_target(scope, wish, service, environment.serving)
+        if target is None:
+            message = f"{service.name} has nothing to go back to in {environment.name}"
+            raise Conflict("rollback_target_missing", message, hint="deploy a version that works")
+        return await self._delivery.release(scope, target.release_id)
+
+    async def _rollback_target(
+        self, scope: Scope, wish: Understood, service: Service, serving: Deployment
+    ) -> Deployment | None:
+        environment = serving.environment
+        if wish.version is None or wish.version.kind == "previous":
+            return await self._delivery.last_good(scope, service.name, environment, before=serving.deployment_id)
+        history = await self._delivery.deployments(scope, service.name, environment, limit=1000)
+        names = {wish.version.name, f"v{wish.version.name}"}
+        was_good = [item for item in history if item.version in names and item.state in {"good", "retired"}]
+        return was_good[0] if was_good else None
+
+    # --- what serves ---
+
+    async def _environment(self, scope: Scope, service: Service, place: Place) -> EnvironmentFacts:
+        serving = await self._delivery.serving(scope, service.name, place.environment)
+        fallback: Release | None = None
+        if serving is not None:
+            fallback = await self._delivery.release(scope, serving.release_id)
+            await self._check_fallback(service, place, fallback)
+        return EnvironmentFacts(place=place, serving=serving, fallback=fallback)
+
+    async def _check_fallback(self, service: Service, place: Place, fallback: Release) -> None:
+        try:
+            await self._delivery.check_intact(fallback)
+        except Conflict as error:
+            raise Conflict(
+                "rollback_target_missing",
+                f"{service.name} {fallback.version} in {place.environment} could not be brought back: {error.message}",
+                where=fallback.folder,
+                hint="restore the folder from a backup, or stop the service first",
+            ) from error

@@ -1,0 +1,66 @@
+"""Settings: environment variables named ``INTERLOCK_…``, each with a default that works."""
+
+from pathlib import Path
+from typing import Annotated
+
+from platformdirs import user_data_path
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 8420
+
+
+def _comma_separated(default: str, description: str) -> tuple[str, ...]:
+    return Field(default=tuple(default.split(",")), description=description)
+
+
+class Settings(BaseSettings):
+    """What this installation is set to. Bounds are checked at start; a value outside them stops it with the name."""
+
+    model_config = SettingsConfigDict(env_prefix="INTERLOCK_", extra="ignore", frozen=True)
+
+    home: Path = Field(default_factory=lambda: user_data_path("interlock"), description="The data folder.")
+    host: str = Field(default=DEFAULT_HOST, description="Where the server listens; loopback unless told otherwise.")
+    port: int = Field(default=DEFAULT_PORT, ge=0, le=65535)
+
+    environments: Annotated[tuple[str, ...], NoDecode] = _comma_separated("dev,staging,production", "In promotion order.")
+    first_port: int = Field(default=18100, ge=1024, le=65535, description="Services are reached on ports from here …")
+    last_port: int = Field(default=19999, ge=1024, le=65535, description="… to here.")
+    plan_lifetime_hours: float = Field(default=24, gt=0, le=24 * 30)
+
+    max_concurrent_workflows: int = Field(default=10, ge=1, le=100)
+    max_concurrent_tasks_per_workflow: int = Field(default=8, ge=1, le=20)
+    run_timeout_s: int = Field(default=14400, ge=300, le=86400)
+
+    watch_window_s: float = Field(default=60, gt=0, le=86400)
+    watch_interval_s: float = Field(default=2, gt=0, le=600)
+    watch_min_requests: int = Field(default=20, ge=1)
+    watch_error_rate: float | None = Field(default=0.05, ge=0, le=1)
+    watch_p95_ms: float | None = Field(default=None, gt=0)
+    watch_health_failures: int | None = Field(default=3, ge=1)
+    watch_restarts: int | None = Field(default=3, ge=1)
+
+    inherit: Annotated[tuple[str, ...], NoDecode] = _comma_separated(
+        "PATH,LANG,SSL_CERT_FILE,SSL_CERT_DIR,REQUESTS_CA_BUNDLE,CURL_CA_BUNDLE,NODE_EXTRA_CA_CERTS,PIP_CERT,PIP_INDEX_URL,"
+        "PIP_EXTRA_INDEX_URL,PIP_FIND_LINKS,PIP_CONFIG_FILE,NPM_CONFIG_REGISTRY,HTTP_PROXY,HTTPS_PROXY,NO_PROXY",
+        "Variables of the server's own environment that builds and services get too; no others.",
+    )
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
+        for name in ("environments", "inherit"):
+            value = values.get(name)
+            if isinstance(value, str):
+                values[name] = tuple(item.strip() for item in value.split(",") if item.strip())
+        return values
+
+    @model_validator(mode="after")
+    def _check_ports(self) -> "Settings":
+        if self.first_port > self.last_port:
+            raise ValueError("INTERLOCK_FIRST_PORT is above INTERLOCK_LAST_PORT")
+        if not self.environments:
+            raise ValueError("INTERLOCK_ENVIRONMENTS names no environment")
+        return self

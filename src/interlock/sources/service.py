@@ -1,0 +1,184 @@
+"""Repositories: brought here, their names resolved, their content understood."""
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+from rapidfuzz import fuzz, process
+
+from interlock.core.errors import Invalid, LimitReached, NotFound
+from interlock.core.scope import Scope
+from interlock.sources.detect.families import detect_stack
+from interlock.sources.detect.files import MAX_FILE_BYTES, Read
+from interlock.sources.model import SERVICE_TYPES, Analysis, Evidence, Finding, Recipe
+from interlock.sources.module_document import MAX_BYTES
+from interlock.sources.module_file import MODULE_FILES, parse_module
+from interlock.sources.ports import Git, Ref
+from interlock.sources.versions import latest, newest_first
+
+LATEST = "latest"
+"""Stands for the highest version tag, unless a tag or branch has this very name."""
+
+_SECRET_NAME = re.compile(r"(^|_)(PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_?KEY|CREDENTIALS?)(_|$)", re.IGNORECASE)
+_NEAREST = 5
+
+
+class Sources:
+    """Use cases on repositories. Every tenant has mirrors of its own, in ``mirrors_folder``, one for each URL."""
+
+    def __init__(self, git: Git, mirrors_folder: Path) -> None:
+        self._git = git
+        self._mirrors_folder = mirrors_folder
+        self._turns: dict[str, asyncio.Lock] = {}
+
+    async def sync(self, scope: Scope, repository_url: str) -> str:
+        """Bring the tenant's mirror of a repository up to date and return its folder; calls for one mirror take turns.
+
+        Raises Invalid ``repository_url`` and Unavailable ``repository_unreachable``.
+        """
+        mirror = self._mirror(scope, repository_url)
+        async with self._turns.setdefault(mirror, asyncio.Lock()):
+            await self._git.fetch(repository_url, mirror)
+        return mirror
+
+    async def resolve(self, scope: Scope, url: str, name: str) -> Ref:
+        """What a tag, branch, commit or ``latest`` stands for, as of the last `sync`; the first call for a URL makes it.
+
+        Raises NotFound ``unknown_version`` with the ``nearest`` names in its details.
+        """
+        mirror = await self._synced(scope, url)
+        found = await self._git.resolve(mirror, name)
+        if found is None and name == LATEST:
+            found = latest(ref for ref in await self._git.refs(mirror) if ref.kind == "tag")
+        if found is None:
+            raise await self._unknown(mirror, url, name)
+        return found
+
+    async def versions(self, scope: Scope, url: str) -> list[Ref]:
+        """The tags as of the last `sync`, the newest version first, those that are no version last."""
+        mirror = await self._synced(scope, url)
+        return newest_first(ref for ref in await self._git.refs(mirror) if ref.kind == "tag")
+
+    async def branches(self, scope: Scope, url: str) -> list[Ref]:
+        """The branches as of the last `sync`."""
+        mirror = await self._synced(scope, url)
+        return [ref for ref in await self._git.refs(mirror) if ref.kind == "branch"]
+
+    async def log(self, scope: Scope, url: str, older: str, newer: str, limit: int) -> list[str]:
+        """One line per commit in ``older..newer``, newest first, as of the last `sync`."""
+        return await self._git.log(await self._synced(scope, url), older, newer, limit)
+
+    async def analyse(self, scope: Scope, url: str, ref: Ref) -> Analysis:
+        """What the repository is at ``ref``: its module file decides (tier 1), else its files are judged (tier 2).
+
+        Raises Invalid ``module_file`` where the file has problems, and ``not_understood`` where there is no file and nothing is
+        found that could be started.
+        """
+        mirror = await self._synced(scope, url)
+        paths = await self._git.files(mirror, ref.commit)
+        given = [name for name in MODULE_FILES if name in paths]
+        if given:
+            return await self._tier_1(mirror, ref, given)
+        return await self._tier_2(mirror, ref, paths, _service_name(url))
+
+    async def _tier_1(self, mirror: str, ref: Ref, given: list[str]) -> Analysis:
+        file = given[0]
+        try:
+            content = await self._git.read(mirror, ref.commit, file, MAX_BYTES)
+        except LimitReached as error:
+            raise Invalid("module_file", error.message, where=file, hint="leave away what is not needed") from error
+        recipe = parse_module(content or b"", file)
+        findings = list(_findings(recipe, file))
+        if len(given) > 1:
+            message = f"{file} decides; {given[1]} is not looked at"
+            findings.insert(
+                0, Finding(severity="warning", code="two_module_files", message=message, where=given[1], hint="remove one")
+            )
+        evidence = (Evidence(claim="tier", value="1", file=file),)
+        return Analysis(tier=1, commit=ref.commit, tree=ref.tree, recipe=recipe, evidence=evidence, findings=tuple(findings))
+
+    async def _tier_2(self, mirror: str, ref: Ref, paths: Sequence[str], name: str) -> Analysis:
+        found = await detect_stack(paths, self._reader(mirror, ref.commit), name)
+        if found is None or found.recipe.start is None:
+            reasons = [finding.message for finding in found.findings] if found else []
+            raise Invalid(
+                "not_understood",
+                "nothing was found that could be started" + "".join(f": {reason}" for reason in reasons[:1]),
+                where=f"{name}@{ref.name}",
+                hint=f"run `interlock module init` in the repository, complete {MODULE_FILES[0]} and commit it",
+                findings=msgspec.to_builtins(found.findings if found else ()),
+            )
+        findings = (*found.findings, *_findings(found.recipe, name))
+        return Analysis(
+            tier=2, commit=ref.commit, tree=ref.tree, recipe=found.recipe, evidence=found.evidence, findings=findings
+        )
+
+    def _reader(self, mirror: str, commit: str) -> Read:
+        async def read(path: str) -> bytes | None:
+            try:
+                return await self._git.read(mirror, commit, path, MAX_FILE_BYTES)
+            except LimitReached:
+                return None
+
+        return read
+
+    def _mirror(self, scope: Scope, url: str) -> str:
+        name = hashlib.sha256(f"{scope.tenant}\n{url}".encode(errors="surrogatepass")).hexdigest()[:32]
+        return str(self._mirrors_folder / f"{name}.git")
+
+    async def _synced(self, scope: Scope, url: str) -> str:
+        mirror = self._mirror(scope, url)
+        return mirror if Path(mirror).is_dir() else await self.sync(scope, url)
+
+    async def _unknown(self, mirror: str, url: str, name: str) -> NotFound:
+        refs = await self._git.refs(mirror)
+        names = [ref.name for ref in newest_first(ref for ref in refs if ref.kind == "tag")]
+        names += [ref.name for ref in refs if ref.kind == "branch"]
+        if name == LATEST:
+            message, nearest = "no tag of the repository is a version", names[:_NEAREST]
+        else:
+            message = f"{name!r} is no tag, branch or commit of the repository"
+            nearest = [
+                found for found, _, _ in process.extract(name, names, scorer=fuzz.WRatio, limit=_NEAREST, score_cutoff=50)
+            ]
+        hint = (
+            "nearest: " + ", ".join(nearest)
+            if nearest
+            else "it has: " + ", ".join(names[:_NEAREST])
+            if names
+            else "it is empty"
+        )
+        return NotFound("unknown_version", message, where=url, hint=hint, nearest=nearest)
+
+
+def _findings(recipe: Recipe, where: str) -> list[Finding]:
+    """What a person should know of a recipe, however it came about."""
+    findings: list[Finding] = []
+    is_service = recipe.module_type in SERVICE_TYPES
+    if is_service and recipe.health is None:
+        message = "no health check: only an answer of any kind can be waited for"
+        findings.append(_warning("no_health_check", message, where, "give health: /path"))
+    if is_service and recipe.start is not None and not recipe.takes_port:
+        message = "the service cannot be told its port: no check beside the running release, and a short downtime"
+        hint = "write {port} in the start command, or let the service listen on the port in the variable PORT"
+        findings.append(_warning("fixed_port", message, where, hint))
+    for name, value in recipe.env.items():
+        if value and _SECRET_NAME.search(name):
+            message = f"the variable {name} looks like a secret whose value lies in the repository"
+            findings.append(_warning("secret_inlined", message, where, "move it to the vault and name it under secrets:"))
+    return findings
+
+
+def _warning(code: str, message: str, where: str, hint: str) -> Finding:
+    return Finding(severity="warning", code=code, message=message, where=where, hint=hint)
+
+
+def _service_name(url: str) -> str:
+    """The last part of a URL as a service's name."""
+    path = urlsplit(url).path if "://" in url else url.rpartition(":")[2]
+    last = path.rstrip("/").rpartition("/")[2].removesuffix(".git")
+    return re.sub(r"[^a-z0-9]+", "-", last.lower()).strip("-0123456789")[:63].rstrip("-") or "service"

@@ -1,0 +1,253 @@
+"""Tools that run processes on a host: a job that ends, a service that stays, and its stop.
+
+All are keyed: the host takes one process a key, in an exclusive folder, and knows afterwards what became of it. A job
+survives the control plane; whoever comes back to it waits for its end instead of running it again.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from interlock.core.errors import Conflict, InterlockError, Internal, Invalid, Unavailable
+from interlock.tools.model import Call, Done, Effect, Keying, NotDone, Probe, Tool, Unknown
+from interlock.tools.ports import Host, ProcessSpec, ProcessStatus
+
+TAIL_BYTES = 4000
+PORT_PLACEHOLDER = "{port}"
+
+SecretSource = Callable[[str], str | None]
+"""The value behind a secret's reference; None where there is none. Called when a process starts, never before."""
+
+
+class CommandInput(msgspec.Struct, frozen=True, kw_only=True):
+    """``commands`` run one after the other in ``folder``, each an argument list; ``environment`` joins the host's base."""
+
+    commands: list[list[str]]
+    folder: str
+    environment: dict[str, str]
+    secrets: dict[str, str] = {}
+    """Variable -> reference of a secret; the value joins the environment when the process starts."""
+    timeout_s: float = 1800.0
+
+
+class CommandOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """``tail`` is the end of what it printed."""
+
+    key: str
+    tail: str
+    output_bytes: int
+    dropped_bytes: int
+
+
+class RunCommand:
+    """``command.run``: run commands to their end. Raises Conflict ``command_failed`` with the end of the output."""
+
+    name = "command.run"
+    effect = Effect.WRITE
+    keying: Keying = "keyed"
+    input = CommandInput
+    output = CommandOutput
+
+    def __init__(self, host: Host, base: Mapping[str, str], secrets: SecretSource) -> None:
+        self._host = host
+        self._base = base
+        self._secrets = secrets
+
+    async def act(self, call: Call, arguments: CommandInput) -> CommandOutput:
+        spec = ProcessSpec(
+            kind="job",
+            commands=tuple(tuple(command) for command in arguments.commands),
+            folder=arguments.folder,
+            environment={**self._base, **arguments.environment} | _secret_values(arguments.secrets, self._secrets),
+            timeout_s=arguments.timeout_s,
+        )
+        try:
+            await self._host.start(call.key, spec)
+        except Conflict as error:
+            if error.code != "process_exists":
+                raise
+        status = await self._host.wait(call.key)
+        tail = await _tail(self._host, call.key)
+        if status.state == "exited" and status.reason == "completed":
+            sizes = {"output_bytes": status.output_bytes, "dropped_bytes": status.dropped_bytes}
+            return CommandOutput(key=call.key, tail=tail, **sizes)
+        raise _job_failure(status, arguments, tail)
+
+    async def probe(self, call: Call, arguments: CommandInput) -> Probe:
+        status = await self._host.status(call.key)
+        if status.state == "unknown":
+            return Unknown(status.message)
+        if status.state == "exited" and status.reason == "completed":
+            sizes = {"output_bytes": status.output_bytes, "dropped_bytes": status.dropped_bytes}
+            return Done({"key": call.key, "tail": await _tail(self._host, call.key), **sizes})
+        # Running or failed is for `act` to take up: the key cannot be used for a second process.
+        return NotDone()
+
+    async def abort(self, call: Call, arguments: CommandInput) -> None:
+        await self._host.stop(call.key, 1.0)
+
+
+class StartInput(msgspec.Struct, frozen=True, kw_only=True):
+    """As `CommandInput`; the last command stays. ``port`` replaces ``{port}`` in the commands and becomes ``PORT``."""
+
+    commands: list[list[str]]
+    folder: str
+    environment: dict[str, str]
+    secrets: dict[str, str] = {}
+    port: int | None = None
+    grace_s: float = 10.0
+    max_restarts: int = 5
+
+
+class StartOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """``key`` names the process on its host from now on."""
+
+    key: str
+    port: int | None
+
+
+class StartProcess:
+    """``process.start``: start a service. Raises Conflict ``port_taken`` (try another one) or ``not_started``."""
+
+    name = "process.start"
+    effect = Effect.DEPLOY
+    keying: Keying = "keyed"
+    input = StartInput
+    output = StartOutput
+
+    def __init__(self, host: Host, base: Mapping[str, str], secrets: SecretSource) -> None:
+        self._host = host
+        self._base = base
+        self._secrets = secrets
+
+    async def act(self, call: Call, arguments: StartInput) -> StartOutput:
+        port = {} if arguments.port is None else {"PORT": str(arguments.port)}
+        spec = ProcessSpec(
+            kind="service",
+            commands=tuple(_with_port(command, arguments.port) for command in arguments.commands),
+            folder=arguments.folder,
+            environment={**self._base, **arguments.environment, **port} | _secret_values(arguments.secrets, self._secrets),
+            grace_s=arguments.grace_s,
+            max_restarts=arguments.max_restarts,
+            port=arguments.port,
+        )
+        try:
+            status = await self._host.start(call.key, spec)
+        except Conflict as error:
+            if error.code != "process_exists":
+                raise
+            status = await self._host.status(call.key)
+        if status.state == "exited" and status.reason == "port_taken":
+            raise Conflict("port_taken", status.message or f"port {arguments.port} is taken", where=call.task_id)
+        if status.state in {"absent", "exited", "lost"}:
+            raise Conflict("not_started", _ending(status), where=call.task_id, tail=await _tail(self._host, call.key))
+        return StartOutput(key=call.key, port=arguments.port)
+
+    async def probe(self, call: Call, arguments: StartInput) -> Probe:
+        status = await self._host.status(call.key)
+        if status.state == "absent":
+            return NotDone()
+        if status.state == "unknown":
+            return Unknown(status.message)
+        if status.state == "exited" and status.reason == "port_taken":
+            return NotDone()
+        # It was started; whether it still lives and is healthy is for the checks that follow.
+        return Done({"key": call.key, "port": arguments.port})
+
+    async def abort(self, call: Call, arguments: StartInput) -> None:
+        await self._host.stop(call.key, 1.0)
+
+
+class StopInput(msgspec.Struct, frozen=True, kw_only=True):
+    """``key`` is what `StartOutput` gave."""
+
+    key: str
+    grace_s: float = 10.0
+
+
+class StopOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """How it ended."""
+
+    exit_code: int | None
+    reason: str
+
+
+class StopProcess:
+    """``process.stop``: SIGTERM, and SIGKILL after the grace. A process that is gone is a stopped one."""
+
+    name = "process.stop"
+    effect = Effect.DEPLOY
+    keying: Keying = "keyed"
+    input = StopInput
+    output = StopOutput
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    async def act(self, call: Call, arguments: StopInput) -> StopOutput:
+        status = await self._host.stop(arguments.key, arguments.grace_s)
+        if status.state in {"running", "starting", "unknown"}:
+            raise Unavailable("not_stopped", f"{arguments.key} is still {status.state}", where=call.task_id)
+        return StopOutput(exit_code=status.exit_code, reason=status.reason)
+
+    async def probe(self, call: Call, arguments: StopInput) -> Probe:
+        status = await self._host.status(arguments.key)
+        if status.state in {"running", "starting", "unknown"}:
+            return NotDone()
+        return Done({"exit_code": status.exit_code, "reason": status.reason})
+
+    async def abort(self, call: Call, arguments: StopInput) -> None:
+        """A stop that was begun is left to end."""
+
+
+def process_tools(host: Host, base: Mapping[str, str], secrets: SecretSource) -> list[Tool[Any, Any]]:
+    """The tools of this module on ``host``. ``base`` is the environment that every process gets beneath its own."""
+    return [RunCommand(host, base, secrets), StartProcess(host, base, secrets), StopProcess(host)]
+
+
+def _with_port(command: list[str], port: int | None) -> tuple[str, ...]:
+    return tuple(command) if port is None else tuple(word.replace(PORT_PLACEHOLDER, str(port)) for word in command)
+
+
+def _secret_values(references: dict[str, str], source: SecretSource) -> dict[str, str]:
+    values: dict[str, str] = {}
+    for variable, reference in references.items():
+        value = source(reference)
+        if value is None:
+            raise Invalid(
+                "secret_missing",
+                f"there is no secret {reference!r} for {variable}",
+                hint=f"set INTERLOCK_SECRET_{reference.upper().replace('-', '_')} in the environment of interlock serve",
+            )
+        values[variable] = value
+    return values
+
+
+async def _tail(host: Host, key: str) -> str:
+    return (await host.log(key, -TAIL_BYTES, TAIL_BYTES)).text
+
+
+def _ending(status: ProcessStatus) -> str:
+    how = {
+        "absent": "it never started",
+        "lost": "its supervisor is gone",
+        "timeout": "it ran out of time",
+        "gave_up": f"it ended {status.restarts + 1} times",
+    }
+    how_it_ended = how.get(status.reason) or how.get(status.state) or f"exit code {status.exit_code}"
+    return f"{how_it_ended}: {status.message}" if status.message else how_it_ended
+
+
+def _job_failure(status: ProcessStatus, arguments: CommandInput, tail: str) -> InterlockError:
+    shown = " && ".join(" ".join(command) for command in arguments.commands)
+    if status.reason == "timeout":
+        message = f"`{shown}` was ended after {arguments.timeout_s:g} s"
+        return Conflict("command_timeout", message, hint="see the end of its output", tail=tail)
+    if status.state == "exited":
+        hint = "see the end of its output"
+        return Conflict("command_failed", f"`{shown}`: {_ending(status)}", hint=hint, tail=tail, exit_code=status.exit_code)
+    if status.state == "lost":
+        hint = "the host was restarted or the supervisor killed; ask for the deployment again"
+        return Conflict("command_lost", f"`{shown}` vanished", hint=hint, tail=tail)
+    return Internal("command_state", f"`{shown}` is {status.state}: {status.message}")
