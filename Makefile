@@ -1,13 +1,43 @@
 # All commands in one place; `make help` lists them.
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
-PY := .venv/bin/python
+BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+JOBS ?= 2
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-setup: .venv/.ready ## prepare the environment: .venv/bin/interlock exists afterwards
+demo: setup ## words -> plan -> approval -> durable run -> watched release -> rollback, in about a minute
+	$(BIN)/interlock demo
+
+test: setup check ## everything that has to hold: the checks, then all tests but the slow ones
+	$(BIN)/pytest -q -n $(JOBS) -m "not slow" --dist loadgroup
+
+check: setup ## formatting, lint, types, import rules
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench
+	$(BIN)/basedpyright src
+	$(BIN)/lint-imports --no-logo
+
+unit: setup ## the pure tests, in seconds
+	$(BIN)/pytest -q tests/unit tests/architecture
+
+slow: setup ## what takes minutes: the long crash matrix
+	$(BIN)/pytest -q -m slow
+
+bench: setup ## the figures of the README, measured on this machine
+	$(BIN)/python bench/figures.py
+
+format: setup ## format the code
+	$(BIN)/ruff format src tests bench
+	$(BIN)/ruff check --fix src tests bench
+
+setup: .venv/.ready ## only prepare: .venv/bin/interlock exists afterwards
+
+lock: | $(UV) ## resolve the dependencies anew into requirements.lock
+	$(UV) pip compile --quiet --universal --python-version 3.11 --group dev --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --custom-compile-command 'make lock' --upgrade pyproject.toml -o requirements.lock
 
 .uv/bin/uv:
 	python3 -m venv .uv
@@ -15,15 +45,8 @@ setup: .venv/.ready ## prepare the environment: .venv/bin/interlock exists after
 
 .venv/.ready: requirements.lock pyproject.toml | $(UV)
 	$(UV) venv --quiet --allow-existing --python python3 .venv
-	$(UV) pip sync --quiet --python $(PY) requirements.lock
-	$(UV) pip install --quiet --python $(PY) --no-deps --editable .
+	$(UV) pip sync --quiet --python $(BIN)/python requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
-lock: | $(UV) ## resolve the dependencies anew into requirements.lock
-	$(UV) pip compile --quiet --universal --python-version 3.11 --group dev --generate-hashes --no-emit-index-url \
-		--no-emit-find-links --custom-compile-command 'make lock' --upgrade pyproject.toml -o requirements.lock
-
-demo: setup ## tell the story: words, plan, approval, durable run, watched release, rollback
-	.venv/bin/interlock demo
-
-.PHONY: help setup lock demo
+.PHONY: help demo test check unit slow bench format setup lock

@@ -126,7 +126,7 @@ def _only(problems: list[Problem]) -> Problem:
         ("watch: {window: 0s}", 17, "watch.window", "between 0 and 24 hours", "5s"),
         ("watch: {error_rate: 5}", 21, "watch.error_rate", "5 is not a share", "5%"),
         ("watch: {error_rate: 101%}", 21, "watch.error_rate", "is not a share", "5%"),
-        ("deploy: {strategy: bluegreen}", 20, "deploy.strategy", "'bluegreen' is not a deployment strategy", "did you mean blue-green?"),
+        ("deploy: {strategy: bluegreen}", 20, "deploy.strategy", "'bluegreen' is not a deployment", "did you mean blue-green?"),
         ("deploy: blue-green", 9, "deploy", "is not a mapping with strategy", "strategy"),
         ("rollback: {policy: never}", 20, "rollback.policy", "'never' is not a rollback policy", "one of automatic, propose"),
         ("env: {PORT: 1}", 7, "env.PORT", "PORT is set by Interlock", "remove"),
@@ -152,11 +152,11 @@ def _only(problems: list[Problem]) -> Problem:
         ("smoke_tests: [{name: a, path: /, command: b}]", 15, "smoke_tests[0]", "either a path or a command", "exactly one"),
         ("smoke_tests: [{path: /}]", 15, "smoke_tests[0]", "the field name is missing", "front page"),
         ("smoke_tests: [{name: a, path: /../x}]", 31, "smoke_tests[0].path", "'..'", "root"),
-        ("smoke_tests: [{name: a, command: b, expect_status: 200}]", 37, "smoke_tests[0].expect_status", "no HTTP status", "remove"),
+        ("smoke_tests: [{name: a, command: b, expect_status: 200}]", 37, "smoke_tests[0].expect_status", "no HTTP", "remove"),
         ("smoke_tests: [{name: a, path: /}, {name: a, path: /b}]", 42, "smoke_tests[1].name", "named 'a'", "its own name"),
         ("takes_port: false", 13, "takes_port", "holds {port}", "remove"),
         ("name: other", 1, "name", "'name' is given twice, first in line 1", "remove"),
-        ("description: !!python/object/apply:os.system [id]", 14, "description", "the tag tag:yaml.org,2002:python/object", "plain data"),
+        ("description: !!python/object/apply:os.system [id]", 14, "description", "the tag tag:yaml.org,2002:python", "plain"),
         ("1: x", 1, "1", "a name that is no text", "quotes"),
         ("? [a]\n: b", 3, "?", "a name that is no text", "quotes"),
         ("<<: {port: 80}", 1, "<<", "unknown field '<<'", ""),
@@ -238,8 +238,8 @@ start: again
     places = [(problem.line, problem.column) for problem in problems]
     assert places == sorted(places)
     assert [problem.path for problem in problems] == [
-        "name", "module_type", "start", "install", "health.path", "health.timeout", "smoke_tests[0].path", "smoke_tests[0].extra",
-        "smoke_tests[1].name", "smoke_tests[1].command", "env.PORT", "env.A", "start",
+        "name", "module_type", "start", "install", "health.path", "health.timeout", "smoke_tests[0].path",
+        "smoke_tests[0].extra", "smoke_tests[1].name", "smoke_tests[1].command", "env.PORT", "env.A", "start",
     ]  # fmt: skip
     with pytest.raises(Invalid) as caught:
         parse_module(text, "my.yaml")

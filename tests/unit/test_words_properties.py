@@ -3,6 +3,7 @@
 import unicodedata
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -60,7 +61,7 @@ STRANGE_CLAUSES = (
     "rm -rf",
 )
 
-quickly = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quickly = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def phrases(*groups: tuple[str, ...]) -> st.SearchStrategy[str]:
@@ -105,12 +106,8 @@ def test_a_clause_outside_the_catalogue_is_never_dropped(sentence: str, joint: s
 @given(SENTENCES, st.text(st.characters(categories=("L", "N", "S")), min_size=3, max_size=12), st.integers(0, 20))
 def test_a_word_that_means_nothing_is_never_dropped(sentence: str, word: str, place: int) -> None:
     # What is added has to be no word of the language, no name, nothing near to one, and of no form of a version.
-    names = Names(VOCABULARY)
-    assume(
-        not any(
-            words & frozenset(word.lower().split("-")) for words in (lexicon().literals, frozenset({"now", "just", "also"}))
-        )
-    )
+    words, names = lexicon(), Names(VOCABULARY)
+    assume(not words.literals.intersection(word.lower().split("-")) and not words.fillers.at([word.lower()], 0))
     assume(not names.is_version(word) and not names.known("service", word) and not names.known("environment", word))
     assume(not any(names.near(word).values()) and not word.isdigit())
     parts = sentence.split()
@@ -128,7 +125,35 @@ def test_a_choice_in_its_place_leads_on(sentence: str) -> None:
     for choice in question.choices:
         result = parse(answer(sentence, question, choice), VOCABULARY)
         assert isinstance(result, Understood) or (result.reason, result.text) != (question.reason, question.text)
-        assert isinstance(result, Understood) or question.reason != "missing" or result.reason != "not_understood"
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "deploy",
+        "deploy it",
+        "deploy the latest to staging and production",
+        "deploy to production and staging, using canary",
+        "put it live",
+        "restart",
+        "roll it back, then smoke test it",
+        "take down on staging",
+        "greeter",
+        "run the tests",
+        "v1.2.0 with smoke tests",
+        "deploy greeter with smoke tests",
+        "deploy billing-api v2.0.0 to staging then production using canary",
+        "deploy greeter v1.1.0 to dev and watch it",
+        "deploy web.front_end service, then test it",
+    ],
+)
+def test_answering_with_what_is_offered_ends_in_a_plan(sentence: str) -> None:
+    for _ in range(5):
+        result = parse(sentence, VOCABULARY)
+        if isinstance(result, Understood):
+            return
+        sentence = answer(sentence, result, result.choices[0])
+    pytest.fail(sentence)
 
 
 @quickly

@@ -103,6 +103,8 @@ def _announce(settings: Settings, listener: socket.socket, lock: IO[str]) -> Non
 
 def _run(settings: Settings, listener: socket.socket) -> None:
     logging.basicConfig(level=settings.log_level, format="%(message)s", stream=sys.stderr)
+    for chatty in ("httpx", "httpcore", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     _configure_logging(settings.log_level)
     config = uvicorn.Config(
         build(settings).app(),

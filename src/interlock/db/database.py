@@ -10,16 +10,18 @@ import contextlib
 import re
 import sqlite3
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import MetaData, event
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool, StaticPool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool, StaticPool
 
 from interlock.core.errors import Invalid, Unavailable
 from interlock.core.scope import Scope
+from interlock.db.connection import connect
 from interlock.db.session import Session
 
 tenant_metadata = MetaData()
@@ -29,6 +31,9 @@ control_metadata = MetaData()
 """Tables of the one control namespace."""
 
 CONTROL = "control"
+
+READERS = 4
+"""Connections for reading that a namespace keeps open; at need it opens more."""
 
 BeforeCommit = Callable[[Session], Awaitable[None]]
 
@@ -43,35 +48,35 @@ _STORAGE_ERRORS = {
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
-def _configure(begin: str) -> Callable[[AsyncEngine], AsyncEngine]:
-    def apply(engine: AsyncEngine) -> AsyncEngine:
-        def on_connect(connection: Any, _record: Any) -> None:
-            # The driver must not open transactions by itself: `begin` below decides which kind it is.
-            connection.isolation_level = None
-            cursor = connection.cursor()
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
-                cursor.execute(f"PRAGMA {pragma}")
-            cursor.close()
+def _engine(file: Path, begin: str, pool: type[Pool], *pragmas: str, **options: Any) -> AsyncEngine:
+    engine = create_async_engine("sqlite+aiosqlite://", async_creator=partial(connect, file), poolclass=pool, **options)
 
-        def on_begin(connection: Any) -> None:
-            connection.exec_driver_sql(begin)
+    def on_connect(connection: Any, _record: Any) -> None:
+        # The driver must not open transactions by itself: `begin` decides which kind it is.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", *pragmas):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
 
-        event.listen(engine.sync_engine, "connect", on_connect)
-        event.listen(engine.sync_engine, "begin", on_begin)
-        return engine
+    def on_begin(connection: Any) -> None:
+        connection.exec_driver_sql(begin)
 
-    return apply
+    event.listen(engine.sync_engine, "connect", on_connect)
+    event.listen(engine.sync_engine, "begin", on_begin)
+    return engine
 
 
 class _Namespace:
     def __init__(self, file: Path) -> None:
-        url = f"sqlite+aiosqlite:///{file}"
         self.turns = asyncio.Lock()
-        self.writer = _configure("BEGIN IMMEDIATE")(create_async_engine(url, poolclass=StaticPool))
-        self.readers = _configure("BEGIN")(create_async_engine(url, poolclass=NullPool))
+        self.writer = _engine(file, "BEGIN IMMEDIATE", StaticPool)
+        self.readers = _engine(file, "BEGIN", AsyncAdaptedQueuePool, "query_only=ON", pool_size=READERS, max_overflow=-1)
 
     async def dispose(self) -> None:
-        await self.writer.dispose()
+        # Whoever has the turn ends it first.
+        async with self.turns:
+            await self.writer.dispose()
         await self.readers.dispose()
 
 

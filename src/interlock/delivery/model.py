@@ -92,8 +92,6 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     started_at: str
     live_at: str = ""
     ended_at: str = ""
-    baseline: dict[str, Any] = {}
-    """The forwarder's counters of the stable leg when traffic was led here."""
 
 
 class Quarantine(msgspec.Struct, frozen=True, kw_only=True):

@@ -190,9 +190,7 @@ class Rollout:
             await self._check_expected(context, task.place, task.expects)
         if task.takes_port:
             await self._point(context, task.place, "stable", task.port)
-        await self._delivery.switch(
-            context.scope, task.place.service, task.place.environment, target, {}, "traffic was led to it"
-        )
+        await self._delivery.switch(context.scope, task.place.service, task.place.environment, target, "traffic was led to it")
         await context.report(f"traffic goes to {target or 'nothing'}", url=task.place.url("stable"))
         return {"url": task.place.url("stable")}
 

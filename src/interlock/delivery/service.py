@@ -175,17 +175,14 @@ class Delivery:
         async with self._database.write(scope) as session:
             return await self._change(session, deployment_id, state, reason, **fields)
 
-    async def switch(
-        self, scope: Scope, service: str, environment: str, deployment_id: str, baseline: dict[str, object], reason: str
-    ) -> None:
+    async def switch(self, scope: Scope, service: str, environment: str, deployment_id: str, reason: str) -> None:
         """Record that ``deployment_id`` (empty for none) serves from now on."""
         async with self._database.write(scope) as session:
             if deployment_id:
                 deployment = await store.deployment(session.connection, deployment_id)
                 if deployment is not None and deployment.state != "good":
                     at = deployment.live_at or self._now()
-                    fields = {"live_at": at, "ended_at": "", "baseline": baseline}
-                    await self._change(session, deployment_id, "live", reason, **fields)
+                    await self._change(session, deployment_id, "live", reason, live_at=at)
             await store.set_serving(session.connection, service, environment, deployment_id)
 
     async def _change(

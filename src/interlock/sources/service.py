@@ -91,7 +91,7 @@ class Sources:
             content = await self._git.read(mirror, ref.commit, file, MAX_BYTES)
         except LimitReached as error:
             raise Invalid("module_file", error.message, where=file, hint="leave away what is not needed") from error
-        recipe = parse_module(content or b"", file)
+        recipe = await asyncio.to_thread(parse_module, content or b"", file)
         findings = list(_findings(recipe, file))
         if len(given) > 1:
             message = f"{file} decides; {given[1]} is not looked at"
@@ -142,16 +142,9 @@ class Sources:
             message, nearest = "no tag of the repository is a version", names[:_NEAREST]
         else:
             message = f"{name!r} is no tag, branch or commit of the repository"
-            nearest = [
-                found for found, _, _ in process.extract(name, names, scorer=fuzz.WRatio, limit=_NEAREST, score_cutoff=50)
-            ]
-        hint = (
-            "nearest: " + ", ".join(nearest)
-            if nearest
-            else "it has: " + ", ".join(names[:_NEAREST])
-            if names
-            else "it is empty"
-        )
+            alike = process.extract(name, names, scorer=fuzz.WRatio, limit=_NEAREST, score_cutoff=50)
+            nearest = [found for found, _, _ in alike] or names[:_NEAREST]
+        hint = "the nearest are " + ", ".join(nearest) if nearest else "the repository has no tags and branches yet"
         return NotFound("unknown_version", message, where=url, hint=hint, nearest=nearest)
 
 

@@ -9,7 +9,8 @@ from hassil import RecognizeResult, SlotList, TextChunk, TextSlotList, TextSlotV
 from interlock.plans.words.lexicon import Lexicon
 from interlock.plans.words.tagging import Tagged
 
-_NAME_LISTS = ("service", "environment", "version", "ref", "hex", "digits")
+NAME_LISTS = ("service", "environment", "version", "ref", "hex", "digits")
+"""The template lists that the names of a sentence fill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +97,8 @@ def _reading(result: RecognizeResult, starts: dict[int, int], ends: dict[int, in
 
 
 def _slot_lists(words: Iterable[Tagged]) -> dict[str, SlotList]:
-    forms = {name: sorted({word.form for word in words if name in word.lists}) for name in _NAME_LISTS}
-    return {name: TextSlotList(name, [TextSlotValue(TextChunk(form), form) for form in forms[name]]) for name in _NAME_LISTS}
+    forms = {name: sorted({word.form for word in words if name in word.lists}) for name in NAME_LISTS}
+    return {name: TextSlotList(name, [TextSlotValue(TextChunk(form), form) for form in forms[name]]) for name in NAME_LISTS}
 
 
 def _gives_order(connectors: Iterable[Tagged]) -> bool:

@@ -22,7 +22,7 @@ _LONGEST_CLAUSE = 20
 
 _QUALIFIERS = frozenset({"service", "environment", "version", "tag", "branch", "commit"})
 _AFTER_ACTION = (frozenset({"onward", "steps", "constraints"}), ACTIONS, frozenset({"unclear"}))
-_BEFORE_ACTION = (ACTIONS | {"constraints"}, frozenset({"onward", "steps"}), frozenset({"unclear"}))
+_BEFORE_ACTION = (ACTIONS | {"constraints"}, frozenset({"unclear"}), frozenset({"onward", "steps"}))
 
 
 def parse(text: str, vocabulary: Vocabulary) -> Understood | Question:

@@ -23,6 +23,7 @@ _SERVERS = frozenset(
         "waitress.serve",
     }
 )
+_KNOWN = (*FRAMEWORKS, *_SERVERS)
 _APP_NAMES = ("app", "application", "api", "server")
 _READ_ENVIRONMENT = frozenset({"os.getenv", "os.environ.get", "os.environ.setdefault", "os.environ.pop"})
 _GET_DECORATORS = frozenset({"get", "route", "api_route", "head"})
@@ -106,6 +107,10 @@ class _Reader:
                 self._code.imports.add(node.module.split(".")[0])
             for alias in node.names:
                 self._names[alias.asname or alias.name] = f"{node.module or ''}.{alias.name}"
+                if alias.name == "*":
+                    self._names |= {
+                        known.rsplit(".", 1)[1]: known for known in _KNOWN if known.rsplit(".", 1)[0] == node.module
+                    }
 
     def _note_statement(self, statement: ast.stmt) -> None:
         if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:

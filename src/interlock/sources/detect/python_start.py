@@ -1,5 +1,6 @@
 """How a Python web service is started: framework, server and application object become one command."""
 
+import asyncio
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -73,7 +74,8 @@ async def read_modules(files: Files, paths: list[str]) -> list[Module]:
     others = [path for path in ranked if PurePosixPath(path).stem not in _TELLING and _depth(path) <= 1]
     found: list[Module] = []
     for path in [*telling, *others][:MAX_READ]:
-        code = read_code(await files.text(path) or "")
+        # In a thread: a large module takes a while, and others wait for the event loop.
+        code = await asyncio.to_thread(read_code, await files.text(path) or "")
         if code is not None:
             found.append(Module(path, code, f"{PurePosixPath(path).parent}/__init__.py" in files))
     return found
