@@ -33,6 +33,9 @@ class Settings(BaseSettings):
     max_concurrent_tasks_per_workflow: int = Field(default=8, ge=1, le=20)
     run_timeout_s: int = Field(default=14400, ge=300, le=86400)
 
+    keep_releases: int = Field(default=10, ge=2, description="Builds of a service that are kept; pinned ones always are.")
+    keep_processes_days: float = Field(default=30, gt=0, description="How long the output of ended processes is kept.")
+
     watch_window_s: float = Field(default=60, gt=0, le=86400)
     watch_interval_s: float = Field(default=2, gt=0, le=600)
     watch_min_requests: int = Field(default=20, ge=1)

@@ -26,6 +26,7 @@ from interlock.delivery.building import Building
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.probing import Observer
 from interlock.delivery.recovery import Recovery
+from interlock.delivery.retention import Retention
 from interlock.delivery.rollout import Rollout
 from interlock.delivery.service import Delivery
 from interlock.delivery.tools import PointForwarder
@@ -65,6 +66,7 @@ log = structlog.get_logger(__name__)
 
 TOKEN_FILE = "owner.token"  # noqa: S105 - the name of the file, not a token
 FORWARDER_CHECK_S = 5.0
+TIDY_S = 600.0
 
 
 @dataclass(slots=True)
@@ -78,6 +80,7 @@ class ControlPlane:
     watcher: Watcher
     events: Events
     forwarder: CaddyForwarder
+    retention: Retention
     scope: Scope
     _background: list[asyncio.Task[None]]
 
@@ -88,7 +91,8 @@ class ControlPlane:
         await self.services.tenancy.ensure_tenant(self.scope)
         await self._ensure_token()
         await self.driver.recover()
-        for work in (self.events.dispatch(self.scope), self.watcher.run(self.scope), self._keep_forwarder()):
+        works = (self.events.dispatch(self.scope), self.watcher.run(self.scope), self._keep_forwarder(), self._tidy())
+        for work in works:
             self._background.append(asyncio.create_task(work))
 
     async def stop(self) -> None:
@@ -131,6 +135,16 @@ class ControlPlane:
             except Exception as error:
                 log.warning("forwarder.down", error=str(error))
             await asyncio.sleep(FORWARDER_CHECK_S)
+
+    async def _tidy(self) -> None:
+        """Expire plans that nobody decided on, and remove what nobody needs any more."""
+        while True:
+            try:
+                await self.services.plans.expire_overdue(self.scope)
+                await self.retention.sweep(self.scope)
+            except Exception as error:
+                log.warning("tidying.failed", error=str(error))
+            await asyncio.sleep(TIDY_S)
 
 
 def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, str] = os.environ) -> ControlPlane:
@@ -211,7 +225,8 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         components=_components(database, scope, driver, forwarder, delivery, events),
     )
     watcher = Watcher(delivery, incidents, observer, clock)
-    return ControlPlane(settings, database, services, driver, watcher, events, forwarder, scope, [])
+    retention = Retention(delivery, host, clock, settings.keep_releases, timedelta(days=settings.keep_processes_days))
+    return ControlPlane(settings, database, services, driver, watcher, events, forwarder, retention, scope, [])
 
 
 def _executors(building: Building, rollout: Rollout, recovery: Recovery) -> dict[str, Executor]:

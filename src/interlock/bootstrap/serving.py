@@ -78,7 +78,8 @@ def _sole(home: Path) -> Generator[IO[str]]:
 @contextlib.contextmanager
 def _listener(host: str, port: int) -> Generator[socket.socket]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as listener:
+    # The protocol is said so that asyncio turns off Nagle's algorithm on what it accepts: else answers wait for 40 ms.
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))

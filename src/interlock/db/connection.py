@@ -7,14 +7,17 @@ from pathlib import Path
 from sqlite3 import Connection
 from sqlite3 import connect as open_file
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import aiosqlite
 
 T = TypeVar("T")
 
+_held_back: WeakKeyDictionary[asyncio.Task[Any], asyncio.CancelledError] = WeakKeyDictionary()
+
 
 class SteadyConnection(aiosqlite.Connection):
-    """Ends the operation under way before it passes on a cancellation.
+    """Holds a cancellation back while an operation is under way; `deliver_cancellation` raises it.
 
     SQLite works in a thread that nobody can interrupt. A task that went away in the middle would leave behind a connection that is
     still busy, and with it the writer's lock.
@@ -33,14 +36,19 @@ async def connect(file: Path) -> aiosqlite.Connection:
     return await SteadyConnection(opener, 64)
 
 
-async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
-    task = asyncio.ensure_future(work)
-    cancellation: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            cancellation = error
-    if cancellation is not None:
+def deliver_cancellation() -> None:
+    """Raises CancelledError when the current task was cancelled while it waited for a connection."""
+    current = asyncio.current_task()
+    if current is not None and (cancellation := _held_back.pop(current, None)) is not None:
         raise cancellation
-    return task.result()
+
+
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    operation, current = asyncio.ensure_future(work), asyncio.current_task()
+    while not operation.done():
+        try:
+            await asyncio.wait([operation])
+        except asyncio.CancelledError as cancellation:
+            if current is not None:
+                _held_back[current] = cancellation
+    return operation.result()

@@ -21,7 +21,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool, StaticPool
 
 from interlock.core.errors import Invalid, Unavailable
 from interlock.core.scope import Scope
-from interlock.db.connection import connect
+from interlock.db.connection import connect, deliver_cancellation
 from interlock.db.session import Session
 
 tenant_metadata = MetaData()
@@ -109,25 +109,35 @@ class Database:
     async def write(self, scope: Scope, namespace: str | None = None) -> AsyncGenerator[Session]:
         """One turn of the writer: commits at the end, undoes everything on an exception.
 
-        Raises Unavailable ``storage`` when the disk is full or does not answer; nothing was written then.
+        A task that is cancelled while the database works ends its turn first. Raises Unavailable ``storage`` when the disk is
+        full or does not answer; nothing was written then.
         """
-        space = self._open(namespace or scope.tenant)
-        async with space.turns:
-            with _storage_errors(self.file(namespace or scope.tenant)):
-                async with space.writer.begin() as connection:
-                    session = Session(scope, connection)
-                    yield session
-                    for hook in self._before_commit:
-                        await hook(session)
-        session.committed()
+        name = namespace or scope.tenant
+        space = self._open(name)
+        try:
+            async with space.turns:
+                with _storage_errors(self.file(name)):
+                    async with space.writer.connect() as connection:
+                        session = Session(scope, connection)
+                        async with connection.begin():
+                            yield session
+                            for hook in self._before_commit:
+                                await hook(session)
+                        session.committed()
+        finally:
+            deliver_cancellation()
 
     @contextlib.asynccontextmanager
     async def read(self, scope: Scope, namespace: str | None = None) -> AsyncGenerator[AsyncConnection]:
-        """A read-only snapshot of the last committed state."""
-        space = self._open(namespace or scope.tenant)
-        with _storage_errors(self.file(namespace or scope.tenant)):
-            async with space.readers.begin() as connection:
-                yield connection
+        """A read-only snapshot of the last committed state. Raises Unavailable ``storage``."""
+        name = namespace or scope.tenant
+        space = self._open(name)
+        try:
+            with _storage_errors(self.file(name)):
+                async with space.readers.begin() as connection:
+                    yield connection
+        finally:
+            deliver_cancellation()
 
     async def close(self) -> None:
         """Close every connection."""

@@ -11,6 +11,12 @@ class ServiceAdded(EventData, frozen=True, kw_only=True):
     repository: str
 
 
+class ServiceWatchChanged(EventData, frozen=True, kw_only=True):
+    event_type = "service.watch_changed"
+    name: str
+    watch: dict[str, Any]
+
+
 class ReleaseBuilt(EventData, frozen=True, kw_only=True):
     event_type = "release.built"
     release_id: str
@@ -34,7 +40,7 @@ class DeploymentChanged(EventData, frozen=True, kw_only=True):
 
 class IncidentOpened(EventData, frozen=True, kw_only=True):
     """``found_by`` is ``run`` when a run found it and acts on it, ``watch`` when its run is over: then whoever holds the plan
-    brings the deployment back, or asks."""
+    brings the deployment back, or asks; ``host`` when the release is not to blame."""
 
     event_type = "incident.opened"
     incident_id: str

@@ -32,7 +32,7 @@ class Incidents:
         evidence: dict[str, Any],
         *,
         severity: Literal["warning", "critical"] = "warning",
-        found_by: Literal["run", "watch"] = "run",
+        found_by: Literal["run", "watch", "host"] = "run",
         asks: str = "",
     ) -> Incident:
         """Open an incident, or add to the one that is open. ``asks`` puts an alarm with these words into the inbox."""

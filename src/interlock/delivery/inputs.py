@@ -119,11 +119,13 @@ class StopTask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RestoreTask(msgspec.Struct, frozen=True, kw_only=True):
-    """Make sure that the last known good runs. ``release_id`` is empty when there is none: then nothing will serve."""
+    """Make sure that the last known good runs. ``release_id`` and ``deployment_id`` are empty when there is none: then nothing
+    will serve. ``candidate`` is the deployment that went wrong."""
 
     place: Place
     release_id: str
     deployment_id: str
+    candidate: str | None = None
     process: ProcessPlan | None = None
     watch: WatchPolicy = WatchPolicy()
 
@@ -135,6 +137,7 @@ class QuarantineTask(msgspec.Struct, frozen=True, kw_only=True):
     deployment_id: str | None = None
     reason: str = ""
     restored_version: str = ""
+    restored_release: str = ""
     takes_port: bool = True
 
 

@@ -22,13 +22,16 @@ class Observer:
         """One look at a serving deployment."""
         status = await self._host.status(process)
         counters = await self._counters(route) if port is not None else None
-        seen = status.state not in {"unknown"}
+        # What was not stopped by its own fault says nothing against the release.
+        is_lost = status.state in {"lost", "absent"} or (status.state == "exited" and status.reason == "stopped")
+        seen = status.state != "unknown" and not is_lost
         return Sample(
             at_s=self._clock.monotonic(),
             counters=counters,
             healthy=await self._answers(port, health),
             is_running=status.state in {"running", "starting"} if seen else None,
             restarts=status.restarts if seen else None,
+            is_lost=is_lost,
         )
 
     async def observe(self, deployment: Deployment, health: HealthCheck | None) -> Observed:

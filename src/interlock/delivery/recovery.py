@@ -31,6 +31,7 @@ class Recovery:
     async def restore(self, context: TaskContext) -> dict[str, Any]:
         """Give the deployment to go back to: the one that still runs, else its release started again, else nothing."""
         task: RestoreTask = read(RestoreTask, context.inputs)
+        await self._check_ours(context, task)
         if not task.release_id or task.process is None:
             await context.report("there is nothing to go back to: the service is taken out of traffic")
             return {"deployment_id": None, "process": None, "port": None}
@@ -39,9 +40,21 @@ class Recovery:
             await context.report(f"{former.version} still runs")
             return msgspec.to_builtins(Started(deployment_id=former.deployment_id, process=former.process, port=former.port))
         started = await self._rollout.start_process(context, task.release_id, task.process)
+        if former.state == "good":
+            await self._delivery.change(context.scope, former.deployment_id, "retired", "its process had ended")
         await self._delivery.record_deployment(context.scope, self._again(context, task, former, started))
         await context.report(f"{former.version} was started again from its pinned release")
         return msgspec.to_builtins(started)
+
+    async def _check_ours(self, context: TaskContext, task: RestoreTask) -> None:
+        """Raises Conflict ``environment_changed`` where neither the candidate nor what it replaces serves: somebody else moved
+        the traffic since, and to lead it back would undo that."""
+        serving = await self._delivery.serving(context.scope, task.place.service, task.place.environment)
+        now = serving.deployment_id if serving else ""
+        if now not in {task.deployment_id, task.candidate or ""}:
+            shown = f"{serving.version} ({now})" if serving else "nothing"
+            message = f"{shown} serves in {task.place.environment} by now; the traffic is left where it is"
+            raise Conflict("environment_changed", message, hint="look at the environment, then plan anew")
 
     def _again(self, context: TaskContext, task: RestoreTask, former: Deployment, started: Started) -> Deployment:
         return Deployment(
@@ -78,14 +91,16 @@ class Recovery:
             incident = await self._incidents.open(
                 context.scope, deployment, task.reason, {"requested_by": context.run.requested_by}
             )
-        if incident is not None:
+        # Nobody is served by refusing the very content that serves again: a restart that went wrong says nothing against it.
+        if incident is not None and task.restored_release != deployment.release_id:
             release = await self._delivery.release(context.scope, deployment.release_id)
             await self._incidents.quarantine(context.scope, release, incident.incident_id, incident.title)
         await asyncio.sleep(DRAIN_S)
         await self._rollout.stop_process(context, deployment.deployment_id)
         if deployment.state not in {"rolled_back", "failed"}:
-            why = incident.title if incident else "the run was cancelled"
-            await self._delivery.change(context.scope, deployment.deployment_id, "rolled_back", why)
+            why = incident.title if incident else "the run did not get through"
+            state = "failed" if deployment.state == "starting" else "rolled_back"
+            await self._delivery.change(context.scope, deployment.deployment_id, state, why)
         if incident is not None:
             how = f"rolled back to {task.restored_version}" if task.restored_version else "taken out of traffic"
             await self._incidents.resolve(context.scope, incident.incident_id, how)

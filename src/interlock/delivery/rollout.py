@@ -299,6 +299,9 @@ class Rollout:
         await self.stop_process(context, task.deployment_id)
         state: Any = task.state
         await self._delivery.change(context.scope, task.deployment_id, state, task.reason)
+        incident = await self._incidents.open_for(context.scope, task.deployment_id)
+        if incident is not None:
+            await self._incidents.resolve(context.scope, incident.incident_id, task.reason)
         return {"stopped": task.deployment_id}
 
     async def stop_process(self, context: TaskContext, deployment_id: str) -> None:

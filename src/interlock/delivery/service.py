@@ -15,6 +15,7 @@ from interlock.delivery import bundles, contracts, store
 from interlock.delivery.model import Deployment, DeploymentState, Release, Route, Service, may_become
 from interlock.delivery.naming import check_service_name, free_ports
 from interlock.events.service import Events
+from interlock.sources.model import WatchPolicy
 
 
 class Delivery:
@@ -48,6 +49,18 @@ class Delivery:
                 route = Route(service=name, environment=environment, stable_port=stable, candidate_port=candidate)
                 await store.add_route(session.connection, route)
             data = contracts.ServiceAdded(name=name, repository=repository)
+            await self._events.publish(session, data, subject=f"service:{name}")
+        return service
+
+    async def set_watch(self, scope: Scope, name: str, watch: WatchPolicy) -> Service:
+        """Replace the service's own thresholds, which go before its module's in later plans. Raises NotFound ``service``."""
+        async with self._database.write(scope) as session:
+            found = await store.service(session.connection, name)
+            if found is None:
+                raise NotFound("service", f"there is no service {name!r}")
+            service = msgspec.structs.replace(found, watch=watch)
+            await store.save_service(session.connection, service)
+            data = contracts.ServiceWatchChanged(name=name, watch=msgspec.to_builtins(watch))
             await self._events.publish(session, data, subject=f"service:{name}")
         return service
 

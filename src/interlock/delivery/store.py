@@ -90,6 +90,11 @@ async def add_service(connection: AsyncConnection, service: Service) -> None:
     await connection.execute(insert(services).values(name=service.name, value=msgspec.json.encode(service)))
 
 
+async def save_service(connection: AsyncConnection, service: Service) -> None:
+    values = {"value": msgspec.json.encode(service)}
+    await connection.execute(update(services).where(services.c.name == service.name).values(values))
+
+
 async def service(connection: AsyncConnection, name: str) -> Service | None:
     return await _one(connection, services, services.c.name == name, Service)
 

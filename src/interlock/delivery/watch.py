@@ -35,6 +35,8 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     healthy: bool | None
     is_running: bool | None
     restarts: int | None
+    is_lost: bool = False
+    """The process is gone by no doing of its own: the host was restarted, or somebody stopped it."""
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,7 +123,8 @@ def _traffic(samples: Sequence[Sample]) -> tuple[int, int, dict[str, int]]:
 
 def _process(last: Sample) -> Reading:
     if last.is_running is None:
-        return Reading(signal="process", observed=None, threshold=1, crossed=None, detail="the process cannot be observed")
+        unseen = "the process was stopped from outside" if last.is_lost else "the process cannot be observed"
+        return Reading(signal="process", observed=None, threshold=1, crossed=None, detail=unseen)
     detail = "the process runs" if last.is_running else "the process has ended"
     return Reading(signal="process", observed=float(last.is_running), threshold=1, crossed=not last.is_running, detail=detail)
 

@@ -66,6 +66,16 @@ class Watcher:
         while len(samples) > 2 and samples[1].at_s < sample.at_s - thresholds.window_s:
             samples.pop(0)
         judgement = judge(samples, thresholds, has_health_check=health is not None and deployment.port is not None)
-        if judgement.verdict == "breach" and await self._incidents.open_for(scope, deployment.deployment_id) is None:
+        if await self._incidents.open_for(scope, deployment.deployment_id) is not None:
+            return
+        if sample.is_lost:
+            await self._report_lost(scope, deployment)
+        elif judgement.verdict == "breach":
             title = f"{deployment.service} {deployment.version} in {deployment.environment}: {judgement.reason()}"
             await self._incidents.open(scope, deployment, title, msgspec.to_builtins(judgement), found_by="watch")
+
+    async def _report_lost(self, scope: Scope, deployment: Deployment) -> None:
+        where = f"{deployment.service} {deployment.version} in {deployment.environment}"
+        title = f"{where} does not run: its process was stopped from outside"
+        asks = f'{title}. To start it again: interlock plan "restart {deployment.service} in {deployment.environment}"'
+        await self._incidents.open(scope, deployment, title, {}, severity="critical", found_by="host", asks=asks)

@@ -343,6 +343,7 @@ def _rollback_branch(plan: Blueprint, environment: EnvironmentFacts, start: str,
         "place": environment.place,
         "release_id": fallback.release_id if fallback else "",
         "deployment_id": environment.serving.deployment_id if environment.serving else "",
+        "candidate": {"$output": f"{start}.deployment_id"},
         "process": process,
         "watch": environment.serving.watch if environment.serving else plan.facts.watch,
     }
@@ -390,6 +391,7 @@ def _take_out(
         "deployment_id": deployment,
         "reason": (plan.facts.reason or "rolled back by hand") if by_hand else "",
         "restored_version": restored,
+        "restored_release": plan.facts.release_id if by_hand else (fallback.release_id if fallback else ""),
         "takes_port": plan.facts.analysis.recipe.takes_port,
     }
     title = "quarantine the bad content and stop its process"

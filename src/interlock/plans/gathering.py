@@ -43,7 +43,7 @@ class Gathering:
     # --- what is in the repository ---
 
     async def _from_source(self, scope: Scope, plan_id: str, wish: Understood, service: Service, places: list[Place]) -> Facts:
-        mirror = await self._sources.sync(scope, service.repository)
+        mirror = self._sources.mirror(scope, service.repository)
         ref = await self._resolve(scope, service, wish.version)
         analysis = await self._sources.analyse(scope, service.repository, ref)
         if wish.action == "deploy" and analysis.recipe.start is None:
@@ -58,7 +58,7 @@ class Gathering:
             action=wish.action,
             service=service.name,
             repository=service.repository,
-            mirror=str(mirror),
+            mirror=mirror,
             ref=ref,
             analysis=analysis,
             content=content,

@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 
 MAIN = "main"
 ROLL_BACK = "roll back"
+TAKE_OUT = "take it out"
 LEAVE = "leave it"
 
 
@@ -117,19 +118,29 @@ class PlanHandlers:
         if event.data["found_by"] != "watch":
             return
         plan, content = await self._plans.get(scope, event.data["plan_id"])
-        if content.recipe.rollback == "automatic":
-            await self._roll_back(scope, plan.plan_id, event.data["environment"])
+        environment = event.data["environment"]
+        has_target = any(pin.environment == environment and pin.release_id for pin in content.pins)
+        if content.recipe.rollback == "automatic" and has_target:
+            await self._roll_back(scope, plan.plan_id, environment)
         else:
-            title = f"roll {content.service} back in {event.data['environment']}? {event.data['title']}"
-            subject = f"rollback:{plan.plan_id}/{event.data['environment']}"
+            # Without anything to go back to, an outage may be worse than what was seen: that is for a person to weigh.
+            question = (
+                f"roll {content.service} back in {environment}"
+                if has_target
+                else f"take {content.service} out of {environment}"
+            )
+            title = f"{question}? {event.data['title']}"
+            subject = f"rollback:{plan.plan_id}/{environment}"
             async with self._database.write(scope) as session:
                 details = {"incident_id": event.data["incident_id"], "plan_id": plan.plan_id}
-                await self._inbox.ask(session, "proposal", subject, title, (ROLL_BACK, LEAVE), details)
+                await self._inbox.ask(
+                    session, "proposal", subject, title, (ROLL_BACK if has_target else TAKE_OUT, LEAVE), details
+                )
 
     async def item_answered(self, scope: Scope, event: Envelope) -> None:
         """``inbox.answered``: a proposed rollback was decided."""
         kind, _, place = event.subject.partition(":")
-        if kind == "rollback" and event.data["answer"] == ROLL_BACK:
+        if kind == "rollback" and event.data["answer"] in {ROLL_BACK, TAKE_OUT}:
             plan_id, _, environment = place.partition("/")
             await self._roll_back(scope, plan_id, environment)
 

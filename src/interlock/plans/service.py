@@ -175,6 +175,16 @@ class Plans:
             await self._inbox.withdraw(session, f"plan:{plan_id}", f"rejected by {scope.principal}")
         return plan
 
+    async def expire_overdue(self, scope: Scope) -> int:
+        """Take plans that waited too long to ``expired``; returns how many."""
+        async with self._database.write(scope) as session:
+            pending = await store.in_states(session.connection, None, ["pending_approval"])
+            overdue = [plan for plan in pending if self._rules.is_expired(plan)]
+            for plan in overdue:
+                await self._move(session, plan, "expired", "nobody decided in time")
+                await self._inbox.withdraw(session, f"plan:{plan.plan_id}", "the plan has expired")
+        return len(overdue)
+
     # --- what happens to an approved plan ---
 
     async def approved_content(self, scope: Scope, plan_id: str) -> tuple[Plan, PlanContent]:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Integer, LargeBinary, String, Table, UniqueConstraint, RowMapping, func, insert, select, update
+from sqlalchemy import Column, Integer, LargeBinary, RowMapping, String, Table, UniqueConstraint, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from interlock.db.database import tenant_metadata

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import re
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,6 +26,7 @@ LATEST = "latest"
 
 _SECRET_NAME = re.compile(r"(^|_)(PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_?KEY|CREDENTIALS?)(_|$)", re.IGNORECASE)
 _NEAREST = 5
+_ANALYSES_KEPT = 500
 
 
 class Sources:
@@ -34,16 +36,24 @@ class Sources:
         self._git = git
         self._mirrors_folder = mirrors_folder
         self._turns: dict[str, asyncio.Lock] = {}
+        self._refs: dict[str, list[Ref]] = {}
+        self._analyses: OrderedDict[tuple[str, str], Analysis] = OrderedDict()
 
     async def sync(self, scope: Scope, repository_url: str) -> str:
         """Bring the tenant's mirror of a repository up to date and return its folder; calls for one mirror take turns.
 
         Raises Invalid ``repository_url`` and Unavailable ``repository_unreachable``.
         """
-        mirror = self._mirror(scope, repository_url)
+        mirror = self.mirror(scope, repository_url)
         async with self._turns.setdefault(mirror, asyncio.Lock()):
             await self._git.fetch(repository_url, mirror)
+            self._refs[mirror] = await self._git.refs(mirror)
         return mirror
+
+    def mirror(self, scope: Scope, url: str) -> str:
+        """The folder of the tenant's mirror, whether it was made yet or not."""
+        name = hashlib.sha256(f"{scope.tenant}\n{url}".encode(errors="surrogatepass")).hexdigest()[:32]
+        return str(self._mirrors_folder / f"{name}.git")
 
     async def resolve(self, scope: Scope, url: str, name: str) -> Ref:
         """What a tag, branch, commit or ``latest`` stands for, as of the last `sync`; the first call for a URL makes it.
@@ -51,22 +61,26 @@ class Sources:
         Raises NotFound ``unknown_version`` with the ``nearest`` names in its details.
         """
         mirror = await self._synced(scope, url)
-        found = await self._git.resolve(mirror, name)
+        # Tags come before branches, as git lists them last: the sort is stable and puts them first.
+        known = sorted(self._refs[mirror], key=lambda ref: ref.kind != "tag")
+        found = next((ref for ref in known if ref.name == name), None)
         if found is None and name == LATEST:
-            found = latest(ref for ref in await self._git.refs(mirror) if ref.kind == "tag")
+            found = latest(ref for ref in known if ref.kind == "tag")
         if found is None:
-            raise await self._unknown(mirror, url, name)
+            found = await self._git.resolve(mirror, name)
+        if found is None:
+            raise self._unknown(mirror, url, name)
         return found
 
     async def versions(self, scope: Scope, url: str) -> list[Ref]:
         """The tags as of the last `sync`, the newest version first, those that are no version last."""
         mirror = await self._synced(scope, url)
-        return newest_first(ref for ref in await self._git.refs(mirror) if ref.kind == "tag")
+        return newest_first(ref for ref in self._refs[mirror] if ref.kind == "tag")
 
     async def branches(self, scope: Scope, url: str) -> list[Ref]:
         """The branches as of the last `sync`."""
         mirror = await self._synced(scope, url)
-        return [ref for ref in await self._git.refs(mirror) if ref.kind == "branch"]
+        return [ref for ref in self._refs[mirror] if ref.kind == "branch"]
 
     async def log(self, scope: Scope, url: str, older: str, newer: str, limit: int) -> list[str]:
         """One line per commit in ``older..newer``, newest first, as of the last `sync`."""
@@ -79,6 +93,14 @@ class Sources:
         found that could be started.
         """
         mirror = await self._synced(scope, url)
+        # A commit never changes, so neither does what is understood of it.
+        if (mirror, ref.commit) not in self._analyses:
+            self._analyses[mirror, ref.commit] = await self._analyse(mirror, url, ref)
+            while len(self._analyses) > _ANALYSES_KEPT:
+                self._analyses.popitem(last=False)
+        return self._analyses[mirror, ref.commit]
+
+    async def _analyse(self, mirror: str, url: str, ref: Ref) -> Analysis:
         paths = await self._git.files(mirror, ref.commit)
         given = [name for name in MODULE_FILES if name in paths]
         if given:
@@ -126,16 +148,12 @@ class Sources:
 
         return read
 
-    def _mirror(self, scope: Scope, url: str) -> str:
-        name = hashlib.sha256(f"{scope.tenant}\n{url}".encode(errors="surrogatepass")).hexdigest()[:32]
-        return str(self._mirrors_folder / f"{name}.git")
-
     async def _synced(self, scope: Scope, url: str) -> str:
-        mirror = self._mirror(scope, url)
-        return mirror if Path(mirror).is_dir() else await self.sync(scope, url)
+        mirror = self.mirror(scope, url)
+        return mirror if mirror in self._refs else await self.sync(scope, url)
 
-    async def _unknown(self, mirror: str, url: str, name: str) -> NotFound:
-        refs = await self._git.refs(mirror)
+    def _unknown(self, mirror: str, url: str, name: str) -> NotFound:
+        refs = self._refs[mirror]
         names = [ref.name for ref in newest_first(ref for ref in refs if ref.kind == "tag")]
         names += [ref.name for ref in refs if ref.kind == "branch"]
         if name == LATEST:

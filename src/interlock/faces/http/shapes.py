@@ -36,6 +36,18 @@ class AddService(Body):
     repository: str = Field(max_length=2000, description="A path on the server's machine, or a URL.")
 
 
+class Watch(Body):
+    """Thresholds; what is left out is decided by the module file, then by the settings."""
+
+    window_s: float | None = Field(default=None, gt=0, le=86400)
+    interval_s: float | None = Field(default=None, gt=0, le=600)
+    min_requests: int | None = Field(default=None, ge=1)
+    error_rate: float | None = Field(default=None, ge=0, le=1, description="Share of answers 500-599.")
+    p95_ms: float | None = Field(default=None, gt=0)
+    health_failures: int | None = Field(default=None, ge=1)
+    restarts: int | None = Field(default=None, ge=1)
+
+
 class RollBack(Body):
     environment: str
     version: str | None = Field(default=None, description="The version to go back to; the last known good one by default.")

@@ -7,7 +7,8 @@ from fastapi import APIRouter
 from interlock.faces.http.access import CallerScope, TheServices
 from interlock.faces.http.board import board
 from interlock.faces.http.routes.plans import Limit
-from interlock.faces.http.shapes import AddService, Page, plain
+from interlock.faces.http.shapes import AddService, Page, Watch, plain
+from interlock.sources.model import WatchPolicy
 
 router = APIRouter(tags=["delivery"])
 
@@ -24,6 +25,11 @@ async def add_service(body: AddService, scope: CallerScope, services: TheService
 @router.get("/services", summary="All services")
 async def list_services(scope: CallerScope, services: TheServices) -> Page:
     return Page(items=[plain(service) for service in await services.delivery.services(scope)])
+
+
+@router.put("/services/{name}/watch", summary="Set the service's own thresholds")
+async def set_watch(name: str, body: Watch, scope: CallerScope, services: TheServices) -> dict[str, Any]:
+    return plain(await services.delivery.set_watch(scope, name, WatchPolicy(**body.model_dump())))
 
 
 @router.get("/environments", summary="The environments, in promotion order")

@@ -1,0 +1,83 @@
+"""Retention: what nobody needs any more is removed; what a rollback needs never is."""
+
+import asyncio
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+
+from interlock.core.clock import Clock, from_text
+from interlock.core.scope import Scope
+from interlock.delivery.model import Release
+from interlock.delivery.service import Delivery
+from interlock.tools.ports import Host
+
+log = structlog.get_logger(__name__)
+
+
+class Retention:
+    """Removes the files of releases beyond the newest ``keep_releases`` of a service, and of ended processes that were started
+    ``age`` ago or earlier.
+
+    A release is pinned while it serves anywhere, and while it is the last known good behind what serves.
+    """
+
+    def __init__(self, delivery: Delivery, host: Host, clock: Clock, keep_releases: int, age: timedelta) -> None:
+        self._delivery = delivery
+        self._host = host
+        self._clock = clock
+        self._keep_releases = keep_releases
+        self._age = age
+
+    async def sweep(self, scope: Scope) -> int:
+        """One round; returns how many folders were removed."""
+        removed = 0
+        for release in await self._superseded(scope):
+            removed += await asyncio.to_thread(_remove_bundle, Path(release.folder))
+        return removed + await self._sweep_processes(scope)
+
+    async def _superseded(self, scope: Scope) -> list[Release]:
+        pinned = await self._pinned(scope)
+        found: list[Release] = []
+        for service in await self._delivery.services(scope):
+            releases = await self._delivery.releases(scope, service.name, limit=10_000)
+            kept = {release.folder for release in releases[: self._keep_releases]}
+            kept |= {release.folder for release in releases if release.release_id in pinned}
+            found += [release for release in releases if release.folder not in kept]
+        return found
+
+    async def _pinned(self, scope: Scope) -> set[str]:
+        pinned: set[str] = set()
+        for route in await self._delivery.routes(scope):
+            if not route.deployment_id:
+                continue
+            serving = await self._delivery.deployment(scope, route.deployment_id)
+            pinned.add(serving.release_id)
+            before = await self._delivery.last_good(scope, route.service, route.environment, before=route.deployment_id)
+            if before is not None:
+                pinned.add(before.release_id)
+        return pinned
+
+    async def _sweep_processes(self, scope: Scope) -> int:
+        oldest = self._clock.now() - self._age
+        serving = {route.deployment_id for route in await self._delivery.routes(scope)}
+        deployments = await self._delivery.deployments(scope, limit=100_000)
+        # What serves keeps its files even when its process has ended: they say why.
+        kept = {item.process for item in deployments if item.deployment_id in serving}
+        removed = 0
+        for key, status in (await self._host.list()).items():
+            has_ended = status.state in {"exited", "lost"} and status.started_at and from_text(status.started_at) < oldest
+            if has_ended and key not in kept:
+                await self._host.remove(key)
+                removed += 1
+        return removed
+
+
+def _remove_bundle(folder: Path) -> bool:
+    if not folder.exists():
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.with_name(folder.name + ".manifest").unlink(missing_ok=True)
+    log.info("release.removed", folder=str(folder))
+    return True

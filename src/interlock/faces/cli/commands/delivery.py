@@ -1,0 +1,78 @@
+"""Services, releases, what serves where, incidents and the quarantine."""
+
+from typing import Annotated
+
+import typer
+
+from interlock.core.clock import SystemClock
+from interlock.faces.cli.api import Api
+from interlock.faces.cli.context import context_of
+from interlock.faces.cli.output import AsJson, Limit, show
+from interlock.faces.cli.repository import repository_of
+from interlock.faces.cli.views import delivery as views
+
+ServiceOption = Annotated[str | None, typer.Option(help="Only this service.")]
+
+
+def add_service(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Lower-case letters, digits and hyphens.")],
+    repo: Annotated[str, typer.Option(metavar="PATH_OR_URL", help="Its git repository.")],
+    as_json: AsJson = False,
+) -> None:
+    """Register a service. Its repository is fetched first; one that cannot be reached is not registered."""
+    added = Api(context_of(ctx)).post("services", name=name, repository=repository_of(repo))
+    show(added, views.service_added, as_json=as_json)
+
+
+def list_services(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """List the services."""
+    show(Api(context_of(ctx)).get("services"), views.services, as_json=as_json)
+
+
+def status(
+    ctx: typer.Context,
+    service: ServiceOption = None,
+    env: Annotated[str | None, typer.Option(help="Only this environment.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what serves where, as observed now."""
+    page = Api(context_of(ctx)).get("status", service=service, environment=env)
+    show(page, views.status, as_json=as_json)
+
+
+def releases(ctx: typer.Context, service: ServiceOption = None, limit: Limit = 50, as_json: AsJson = False) -> None:
+    """List releases, newest first: where they serve, and which are in quarantine."""
+    page = Api(context_of(ctx)).get("releases", service=service, limit=limit)
+    show(page, lambda found: views.releases(found, SystemClock().now()), as_json=as_json)
+
+
+def incidents(
+    ctx: typer.Context,
+    incident: Annotated[str | None, typer.Argument(metavar="[ID]", help="Show this one with its evidence.")] = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List incidents, newest first, or show one with its timeline and the numbers that opened it."""
+    api = Api(context_of(ctx))
+    if incident is not None:
+        show(api.get("incidents", incident), views.incident, as_json=as_json)
+        return
+    page = api.get("incidents", limit=limit)
+    show(page, lambda found: views.incidents(found, SystemClock().now()), as_json=as_json)
+
+
+def list_quarantine(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """List the content that was rolled back and must not be deployed again."""
+    page = Api(context_of(ctx)).get("quarantine")
+    show(page, lambda found: views.quarantine(found, SystemClock().now()), as_json=as_json)
+
+
+def lift_quarantine(
+    ctx: typer.Context,
+    service: Annotated[str, typer.Argument(metavar="SERVICE")],
+    version: Annotated[str, typer.Argument(metavar="VERSION")],
+    as_json: AsJson = False,
+) -> None:
+    """Allow a quarantined version again."""
+    show(Api(context_of(ctx)).post("quarantine", service, version, "lift"), views.lifted, as_json=as_json)

@@ -1,0 +1,144 @@
+"""From words to an approved plan."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from interlock.core.clock import SystemClock
+from interlock.core.errors import Invalid
+from interlock.faces.cli.api import Api
+from interlock.faces.cli.context import context_of
+from interlock.faces.cli.deciding import Decision, confirm, decide, read_plan
+from interlock.faces.cli.failures import ASKED
+from interlock.faces.cli.output import AsJson, Limit, show, show_exactly, show_json
+from interlock.faces.cli.repository import repository_of
+from interlock.faces.cli.text import Doc
+from interlock.faces.cli.views.delivery import status
+from interlock.faces.cli.views.plan import approved, listing_of, plan_summary, rejected, whole_plan
+from interlock.faces.cli.views.question import question
+from interlock.faces.cli.watching import watch_to_the_end
+
+PlanId = Annotated[str, typer.Argument(metavar="PLAN", help="The plan's id.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Approve whatever the plan is, without being asked.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Follow the run until it ends; its outcome is the exit code.")]
+
+
+def plan(
+    ctx: typer.Context,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What is wanted, in plain words.")],
+    env: Annotated[str | None, typer.Option(help="The environment, where the text names none.")] = None,
+    repo: Annotated[str | None, typer.Option(help="The repository of the service, where the text names none.")] = None,
+    preview: Annotated[bool, typer.Option("--preview", help="Only show the plan; nothing is stored.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a plan of a request in plain words; nothing is done before it is approved.
+
+    What is not clear is asked instead of guessed: exit code 2.
+    """
+    repository = repo and repository_of(repo)
+    api = Api(context_of(ctx))
+    parsed = api.post("commands", "parse", text=text, environment=env, repository=repository, preview=preview)
+    _show_parsed(parsed, text, is_stored=not preview, as_json=as_json)
+
+
+def show_plan(
+    ctx: typer.Context,
+    plan_id: PlanId,
+    content: Annotated[bool, typer.Option("--content", help="Print the bytes that are approved, and nothing else.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show a plan with every step, its exact commands and its rights.
+
+    `--content` prints the canonical bytes whose hash is approved: keep them, read them, and approve them with
+    `interlock approve PLAN --file FILE`.
+    """
+    api = Api(context_of(ctx))
+    if content:
+        show_exactly(api.content("plans", plan_id, "content"))
+    else:
+        found, _ = read_plan(api, plan_id)
+        show(found, whole_plan, as_json=as_json)
+
+
+def plans(ctx: typer.Context, limit: Limit = 50, as_json: AsJson = False) -> None:
+    """List plans, newest first."""
+    page = Api(context_of(ctx)).get("plans", limit=limit)
+    show(page, lambda found: listing_of(found, SystemClock().now()), as_json=as_json)
+
+
+def approve(
+    ctx: typer.Context,
+    plan_id: PlanId,
+    content_hash: Annotated[str | None, typer.Option("--hash", help="Approve the content with this hash.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Approve exactly the content in this file.")] = None,
+    yes: Yes = False,
+    watch: Watch = False,
+    as_json: AsJson = False,
+) -> None:
+    """Approve exactly what was shown; the run follows by itself.
+
+    At a terminal the plan is shown and you are asked. Elsewhere say which content is meant with `--hash` or `--file`, or
+    take it unseen with `--yes`.
+    """
+    if sum((content_hash is not None, file is not None, yes)) > 1:
+        raise Invalid("options", "--hash, --file and --yes exclude each other", hint="give one of them")
+    api = Api(context_of(ctx))
+    decided = decide(api, plan_id, Decision(content_hash=content_hash, file=file, is_yes=yes), as_json=as_json)
+    _after_approval(api, decided, watch=watch, as_json=as_json)
+
+
+def reject(
+    ctx: typer.Context,
+    plan_id: PlanId,
+    reason: Annotated[str, typer.Option(help="Why; it is kept on the record.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Turn a plan down."""
+    show(Api(context_of(ctx)).post("plans", plan_id, "reject", reason=reason), rejected, as_json=as_json)
+
+
+def rollback(
+    ctx: typer.Context,
+    service: Annotated[str, typer.Argument(metavar="SERVICE")],
+    env: Annotated[str, typer.Option(help="The environment.")],
+    to: Annotated[str | None, typer.Option(metavar="VERSION", help="The last known good one by default.")] = None,
+    yes: Yes = False,
+    watch: Watch = False,
+    as_json: AsJson = False,
+) -> None:
+    """Plan the way back to a release that was good, and approve it.
+
+    Without a terminal and without `--yes` the plan waits for approval: exit code 2.
+    """
+    api = Api(context_of(ctx))
+    parsed = api.post("services", service, "rollback", environment=env, version=to)
+    proposed = parsed.get("plan")
+    if proposed is None or not yes:
+        sentence = f"roll back {service} in {env}" + (f" to {to}" if to else "")
+        _show_parsed(parsed, sentence, is_stored=True, as_json=as_json)
+        if proposed is None or as_json:
+            raise typer.Exit(ASKED)
+        confirm(proposed["plan_id"], proposed["content_hash"])
+    decided = api.post("plans", proposed["plan_id"], "approve", content_hash=proposed["content_hash"])
+    _after_approval(api, decided, watch=watch, as_json=as_json)
+
+
+def _show_parsed(parsed: Doc, sentence: str, *, is_stored: bool, as_json: bool) -> None:
+    if as_json:
+        show_json(parsed)
+    elif parsed["kind"] == "plan":
+        show(parsed["plan"], lambda found: plan_summary(found, is_stored=is_stored), as_json=False)
+    elif parsed["kind"] == "status":
+        show({"items": parsed["status"]}, status, as_json=False)
+    else:
+        show({"text": sentence, "asked": parsed["question"]}, lambda both: question(both["text"], both["asked"]), as_json=False)
+    if parsed["kind"] == "question":
+        raise typer.Exit(ASKED)
+
+
+def _after_approval(api: Api, plan: Doc, *, watch: bool, as_json: bool) -> None:
+    if not watch:
+        show(plan, approved, as_json=as_json)
+        return
+    raise typer.Exit(watch_to_the_end(api, plan["plan_id"], is_plain=False, as_json=as_json))

@@ -1,0 +1,43 @@
+"""Runs: list, follow, cancel."""
+
+from typing import Annotated
+
+import typer
+
+from interlock.core.clock import SystemClock
+from interlock.faces.cli.api import Api
+from interlock.faces.cli.context import context_of
+from interlock.faces.cli.output import AsJson, Limit, show
+from interlock.faces.cli.views.run import run_cancelled
+from interlock.faces.cli.views.run import runs as runs_view
+from interlock.faces.cli.watching import watch_to_the_end
+
+
+def runs(ctx: typer.Context, limit: Limit = 50, as_json: AsJson = False) -> None:
+    """List runs, newest first."""
+    page = Api(context_of(ctx)).get("runs", limit=limit)
+    show(page, lambda found: runs_view(found, SystemClock().now()), as_json=as_json)
+
+
+def watch(
+    ctx: typer.Context,
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or of a plan for its run.")],
+    plain: Annotated[bool, typer.Option("--plain", help="One line for each event, at a terminal too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Follow a run until it ends: exit code 0 when it completed, else 1.
+
+    A control plane that goes away is waited for; nothing is lost or shown twice when it is back. Interrupting this leaves
+    the run alone.
+    """
+    raise typer.Exit(watch_to_the_end(Api(context_of(ctx)), run_id, is_plain=plain, as_json=as_json))
+
+
+def cancel(
+    ctx: typer.Context,
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")],
+    reason: Annotated[str | None, typer.Option(help="Why; it is kept on the record.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """End a run; what it changed is brought back as its plan says."""
+    show(Api(context_of(ctx)).post("runs", run_id, "cancel", reason=reason), run_cancelled, as_json=as_json)

@@ -1,0 +1,60 @@
+"""What commands print: one JSON document, or a view for people."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from io import TextIOWrapper
+from typing import Annotated, Any, TextIO
+
+import typer
+from rich.console import Console, RenderableType
+
+from interlock.faces.cli.text import Doc, clean, clean_data
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+Limit = Annotated[int, typer.Option(min=1, max=200, help="At most so many.")]
+
+PIPE_WIDTH = 120
+"""Columns where nobody told how wide it is, as in a pipe."""
+
+
+def console(stream: TextIO | None = None) -> Console:
+    """A console without any markup: what is printed is what was said. ``stream`` is stdout by default."""
+    stream = stream or sys.stdout
+    if isinstance(stream, TextIOWrapper):
+        # A terminal that cannot show a character gets its escape instead of a crash.
+        stream.reconfigure(errors="backslashreplace")
+    width = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+    return Console(file=stream, markup=False, emoji=False, highlight=False, width=width)
+
+
+def show(document: Any, view: Callable[[Doc], RenderableType], *, as_json: bool) -> None:
+    """Print an answer of the API: as it is, or for people through ``view``, which gets it with harmless texts."""
+    if as_json:
+        show_json(document)
+    else:
+        console().print(view(clean_data(document)))
+
+
+def show_json(document: Any) -> None:
+    """Print one JSON document. ASCII only, so that nothing in it can act on a terminal."""
+    typer.echo(json.dumps(document, indent=2))
+
+
+def show_exactly(content: bytes) -> None:
+    """Write bytes as they are, so that their hash stays; on a terminal what could act on it is made visible instead."""
+    text = content.decode(errors="replace")
+    if sys.stdout.isatty() and clean(text) != text:
+        typer.echo(clean(text))
+        say("control characters are shown as signs; the exact bytes come when the output goes to a file")
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()
+
+
+def say(line: str) -> None:
+    """A line beside the output, on stderr."""
+    typer.echo(line, err=True)

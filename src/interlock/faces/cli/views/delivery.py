@@ -1,0 +1,157 @@
+"""Services, releases, what serves where, incidents and the quarantine."""
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from interlock.faces.cli.text import Doc, moment, since
+from interlock.faces.cli.views.parts import DIM, listing, next_step, pairs, section, state, title
+
+
+def service_added(service: Doc) -> RenderableType:
+    """A new service with the addresses at which it will be reached."""
+    return Group(
+        title(service["name"], "is registered"),
+        Text(""),
+        pairs([("repository", service["repository"]), *service["environments"].items()]),
+        Text(""),
+        next_step(f'interlock plan "deploy latest of {service["name"]}"', "next"),
+    )
+
+
+def services(page: Doc) -> RenderableType:
+    """All services."""
+    rows = [(item["name"], item["repository"], moment(item["created_at"])) for item in page["items"]]
+    nothing = "No service is registered; register one: interlock service add NAME --repo PATH_OR_URL"
+    return listing(("service", "repository", "since"), rows, nothing, wrapped=("repository",))
+
+
+def status(page: Doc) -> RenderableType:
+    """What serves where, as observed."""
+    rows = [_status_row(row) for row in page["items"]]
+    return listing(
+        ("service", "environment", "version", "health", "address", "observed"), rows, "Nothing.", wrapped=("observed",)
+    )
+
+
+def _status_row(row: Doc) -> list[RenderableType]:
+    serving = row["serving"]
+    if serving is None:
+        nothing = Text("nothing", style=DIM)
+        return [row["service"], row["environment"], nothing, Text(""), Text(row["url"], style=DIM), ""]
+    observed = serving["observed"]
+    notes = [observed["reason"]]
+    if observed["restarts"]:
+        notes.append(f"{observed['restarts']} restarts")
+    if not observed["routed"]:
+        notes.append("no traffic leads to it")
+    if serving["state"] not in {"live", "good"}:
+        notes.append(serving["state"].replace("_", " "))
+    told = Text(", ".join(notes), style=DIM)
+    return [row["service"], row["environment"], serving["version"], state(observed["health"]), row["url"], told]
+
+
+def releases(page: Doc, now: datetime) -> RenderableType:
+    """Releases, with where they serve and whether they are in quarantine."""
+    rows = [
+        (
+            item["release_id"],
+            item["service"],
+            item["version"],
+            item["commit"][:12],
+            since(item["built_at"], now),
+            _standing(item),
+        )
+        for item in page["items"]
+    ]
+    nothing = "No release was built yet."
+    return listing(("release", "service", "version", "commit", "age", "standing"), rows, nothing, wrapped=("standing",))
+
+
+def _standing(release: Doc) -> Text:
+    text = Text(f"serves in {', '.join(release['serving_in'])}" if release["serving_in"] else "")
+    if release["quarantined_by"]:
+        text.append("; " if text.plain else "").append(f"✗ quarantined by {release['quarantined_by']}", style="red")
+    return text
+
+
+def incidents(page: Doc, now: datetime) -> RenderableType:
+    """Incidents, newest first."""
+    rows = [
+        (
+            item["incident_id"],
+            state(item["state"]),
+            state(item["severity"]),
+            since(item["opened_at"], now),
+            f"{item['service']} {item['version']} in {item['environment']}: {item['title']}",
+        )
+        for item in page["items"]
+    ]
+    return listing(("incident", "state", "severity", "age", "what"), rows, "No incident.", wrapped=("what",))
+
+
+def incident(found: Doc) -> RenderableType:
+    """An incident with its timeline and the numbers that opened it."""
+    about = f"{found['service']} {found['version']} in {found['environment']}"
+    header = pairs(
+        (
+            ("state", state(found["state"])),
+            ("severity", state(found["severity"])),
+            ("opened", moment(found["opened_at"])),
+            ("resolved", moment(found["resolved_at"])),
+            ("deployment", found["deployment_id"]),
+            ("release", found["release_id"]),
+        )
+    )
+    timeline = pairs((moment(at), what) for at, what in found["timeline"])
+    return Group(
+        title(found["incident_id"], about),
+        Text(found["title"]),
+        Text(""),
+        header,
+        section("Timeline", timeline),
+        section("Evidence", *_evidence(found["evidence"])),
+    )
+
+
+def _evidence(evidence: Doc) -> Iterable[RenderableType]:
+    readings = evidence.get("readings")
+    if isinstance(readings, list):
+        rows = [(item["signal"], _number(item["observed"]), _number(item["threshold"]), _crossed(item)) for item in readings]
+        yield listing(("signal", "observed", "threshold", "verdict"), rows, "", wrapped=("verdict",))
+    rest = {name: value for name, value in evidence.items() if name != "readings"}
+    if rest:
+        yield pairs((name.replace("_", " "), _plain(value)) for name, value in rest.items())
+
+
+def _crossed(reading: Doc) -> Text:
+    if reading["crossed"] is None:
+        return Text.assemble(("? cannot be told", "yellow"), f"  {reading['detail']}")
+    sign = ("✗ crossed", "red") if reading["crossed"] else ("✓ within", "green")
+    return Text.assemble(sign, f"  {reading['detail']}")
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:g}"
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def quarantine(page: Doc, now: datetime) -> RenderableType:
+    """Content that must not be deployed again."""
+    rows = [
+        (item["service"], item["version"], since(item["at"], now), item["incident_id"], item["reason"])
+        for item in page["items"]
+    ]
+    headings = ("service", "version", "age", "incident", "reason")
+    return listing(headings, rows, "Nothing is in quarantine.", wrapped=("reason",))
+
+
+def lifted(item: Doc) -> RenderableType:
+    """A version that may be deployed again."""
+    return Text(f"{item['service']} {item['version']} may be deployed again (lifted by {item['lifted_by']}).")

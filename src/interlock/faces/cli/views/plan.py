@@ -1,0 +1,166 @@
+"""A plan, to be read before it is approved."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from interlock.faces.cli.text import Doc, duration, moment, since
+from interlock.faces.cli.views.parts import DIM, STRONG, listing, next_step, pairs, section, state, title
+from interlock.faces.cli.views.steps import is_straight, outline, steps
+
+_SILENT_ROLES = {"grammar", "connector", "filler"}
+_SEVERITIES = ("error", "warning", "info")
+
+
+def whole_plan(plan: Doc) -> RenderableType:
+    """Everything that a person needs to decide: every step with its exact commands and rights."""
+    return Group(*_upper_part(plan), *steps(plan["content"]))
+
+
+def plan_summary(plan: Doc, *, is_stored: bool = True) -> RenderableType:
+    """The same with one line for each step, and what to do next."""
+    hints: list[RenderableType] = [Text("")]
+    if not is_stored:
+        hints.append(Text("Preview: nothing was stored.", style=DIM))
+    elif plan["state"] == "pending_approval":
+        hints.append(next_step(f"interlock show {plan['plan_id']}", "every command and right"))
+        hints.append(next_step(f"interlock approve {plan['plan_id']}", "approve"))
+    return Group(*_upper_part(plan), *outline(plan["content"]), *hints)
+
+
+def listing_of(page: Doc, now: datetime) -> RenderableType:
+    """Plans, newest first."""
+    rows = [(item["plan_id"], state(item["state"]), since(item["created_at"], now), item["text"]) for item in page["items"]]
+    nothing = 'No plan yet; make one: interlock plan "deploy latest of SERVICE to ENVIRONMENT"'
+    return listing(("plan", "state", "age", "what"), rows, nothing, wrapped=("what",))
+
+
+def approved(plan: Doc) -> RenderableType:
+    """A plan that was approved."""
+    about = pairs([("approved", plan["approval"]["by"]), ("content", plan["approval"]["content_hash"])])
+    new = [finding for finding in plan["findings"] if finding["code"] == "branch_advanced"]
+    warnings = [section("Findings", _findings(new))] if new else []
+    return Group(
+        title(plan["plan_id"], "is approved; its run begins"),
+        about,
+        *warnings,
+        next_step(f"interlock watch {plan['plan_id']}", "follow it"),
+    )
+
+
+def rejected(plan: Doc) -> RenderableType:
+    """A plan that was turned down."""
+    return title(plan["plan_id"], "is rejected" + (f": {plan['reason']}" if plan["reason"] else ""))
+
+
+def _upper_part(plan: Doc) -> Iterable[RenderableType]:
+    yield title(plan["plan_id"], _headline(plan))
+    yield Text("")
+    yield _header(plan)
+    yield section("Understood", *_understood(plan))
+    if plan["changes"]:
+        yield section("Changes", *(_change(change) for change in plan["changes"]))
+    if plan["findings"]:
+        yield section("Findings", _findings(plan["findings"]))
+    if plan["evidence"]:
+        yield section("Evidence", _evidence(plan["evidence"]))
+
+
+def _headline(plan: Doc) -> str:
+    places = ", then ".join(plan["environments"])
+    return f"{plan['action']} {plan['service']} {plan['version']}" + (f" in {places}" if places else "")
+
+
+def _header(plan: Doc) -> RenderableType:
+    content = plan["content"]
+    waits = plan["state"] == "pending_approval"
+    decided = state(plan["state"])
+    if waits:
+        decided.append(f" until {moment(plan['expires_at'])}", style="default")
+    elif plan["reason"]:
+        decided.append(f": {plan['reason']}", style="default")
+    approval = plan["approval"]
+    straight = sum(1 for task in content["graph"]["tasks"] if is_straight(task))
+    spare = len(content["graph"]["tasks"]) - straight
+    return pairs(
+        (
+            ("state", decided),
+            ("requested", f"by {plan['requested_by']} at {moment(plan['created_at'])}"),
+            ("approved", f"by {approval['by']} at {moment(approval['at'])}" if approval else ""),
+            ("run", plan["run_id"]),
+            ("source", f"{content['repository']}, {content['ref_kind']} {content['ref_name']} = {content['commit'][:12]}"),
+            ("tier", _tier(plan["tier"])),
+            ("estimate", f"{duration(plan['estimate_s'])}, {straight} steps" + (f" and {spare} in reserve" if spare else "")),
+            ("content", plan["content_hash"]),
+        )
+    )
+
+
+def _tier(tier: int) -> str:
+    return "1: ai-module.yaml decides" if tier == 1 else "2: derived from the files, see the evidence"
+
+
+def _understood(plan: Doc) -> Iterable[RenderableType]:
+    yield Text(f"“{plan['text']}”")
+    read_as = {item["said"]: item["read_as"] for item in plan["corrections"]}
+    rows: list[tuple[str, RenderableType]] = []
+    for item in plan["highlights"]:
+        if item["role"] in _SILENT_ROLES:
+            continue
+        said = plan["text"][item["start"] : item["end"]]
+        meaning = Text(_meaning(item))
+        if correction := next((read for wrong, read in read_as.items() if wrong.casefold() in said.casefold()), None):
+            meaning.append(f"  “{said}” was read as “{correction}”", style="yellow")
+        rows.append((said, meaning))
+    constraints = {name: value for name, value in plan["constraints"].items() if value is not None}
+    rows += [(name.replace("_", " "), str(value)) for name, value in constraints.items() if not plan["highlights"]]
+    yield pairs(rows)
+
+
+def _meaning(highlight: Doc) -> str:
+    role, meaning = highlight["role"], highlight["meaning"].replace("_", " ")
+    return meaning if role in {"action", "version", "constraint"} and meaning else f"{role} {meaning}"
+
+
+def _change(change: Doc) -> RenderableType:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    versions = Text.assemble((change["now"], DIM), " → ", (change["then"], STRONG), f"   {change['url']}")
+    grid.add_row(Text(change["environment"], style=STRONG), versions)
+    for commit in change["commits"]:
+        grid.add_row("", Text(commit))
+    grid.add_row("", Text.assemble(("way back: ", DIM), change["rollback"]))
+    return grid
+
+
+def _findings(findings: list[Doc]) -> RenderableType:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for finding in sorted(findings, key=lambda item: _SEVERITIES.index(item["severity"])):
+        text = Text(finding["message"])
+        if finding["where"]:
+            text.append(f"  {finding['where']}", style=DIM)
+        if finding["hint"]:
+            text.append(f"\n{finding['hint']}", style=DIM)
+        grid.add_row(state(finding["severity"]), text)
+    return grid
+
+
+def _evidence(evidence: list[Doc]) -> RenderableType:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style=DIM, no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_column(overflow="fold", style=DIM)
+    for item in evidence:
+        grid.add_row(item["claim"].replace("_", " "), Text(item["value"]), Text(_place(item)))
+    return grid
+
+
+def _place(item: dict[str, Any]) -> str:
+    return f"{item['file']}:{item['line']}" if item["line"] else item["file"]

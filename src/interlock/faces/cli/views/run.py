@@ -1,0 +1,232 @@
+"""Runs: the list of them, the tasks of one as they stand, and every event in words."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from interlock.faces.cli.text import Doc, duration, parsed, since, time_of_day
+from interlock.faces.cli.views.parts import DIM, STRONG, listing, next_step, state, title
+
+
+def runs(page: Doc, now: datetime) -> RenderableType:
+    """Runs, newest first."""
+    rows = [
+        (item["run_id"], state(item["status"]), since(item["submitted_at"], now), item["title"] or item["role"])
+        for item in page["items"]
+    ]
+    return listing(("run", "state", "age", "what"), rows, "No run yet.", wrapped=("what",))
+
+
+def run_cancelled(run: Doc) -> RenderableType:
+    """A run whose end was asked for."""
+    about = "is being cancelled" if run["status"] not in {"cancelled", "rolled_back"} else run["status"].replace("_", " ")
+    return Group(title(run["run_id"], about), next_step(f"interlock watch {run['run_id']}", "follow it"))
+
+
+# --- events in words ---------------------------------------------------------------------------------------------------------
+
+
+def event_line(event: Doc) -> str:
+    """An event on one line: its number, its time (UTC), the task that it is about, and what happened."""
+    return f"{event['seq']:>4}  {time_of_day(event['at'])}  {event.get('task', '-'):<22}  {what_happened(event)}"
+
+
+def what_happened(event: Doc) -> str:
+    """An event in words."""
+    match event["type"]:
+        case "RunSubmitted":
+            run = event["run"]
+            return f"{run['run_id']} of {run['plan_id']} begins: {run['title']} ({len(run['graph']['tasks'])} steps)"
+        case "RunStarted":
+            return "the run has a slot"
+        case "RunAdopted":
+            return f"taken over by {event['owner']} after a restart"
+        case "RunCancelRequested":
+            return f"{event['by']} asks for the end: {event['reason']}"
+        case "RunFinished":
+            return _ending(event["status"].replace("_", " "), event["error"])
+        case "TaskStarted":
+            return "starts" if event["attempt"] == 1 else f"starts, attempt {event['attempt']}"
+        case "TaskReported":
+            return event["message"]
+        case "TaskCompleted":
+            return "completed"
+        case "TaskRetryScheduled":
+            return _ending(f"tried again in {duration(event['delay_s'])}", event["error"])
+        case "TaskReady":
+            return "is due again"
+        case "TaskFailed":
+            return _ending("failed", event["error"])
+        case "TaskSkipped" | "TaskCancelled":
+            return f"{event['type'].removeprefix('Task').lower()}: {event['reason']}"
+        case _:
+            return _what_happened_outside(event)
+
+
+def _what_happened_outside(event: Doc) -> str:
+    """The events between a task and the world, and between a task and people."""
+    match event["type"]:
+        case "TaskParked":
+            return f"asks: {event['question']} ({' | '.join(event['options'])}; see: interlock inbox)"
+        case "TaskAnswered":
+            return f"{event['by']} answers: {event['answer']}"
+        case "IntentRecorded":
+            return f"is about to {event['effect']} by {event['tool']}"
+        case "ReceiptRecorded":
+            how = "" if event["by"] == "act" else f" (told by {event['by']})"
+            return _ending(f"effect {event['outcome']}{how}", event["error"])
+        case "CallRefused":
+            return _ending(f"was refused {event['tool']}", event["error"])
+        case other:
+            return other
+
+
+def _ending(what: str, error: Doc) -> str:
+    hint = f" ({error['hint']})" if error.get("hint") else ""
+    return f"{what}: {error['message']}{hint}" if error.get("message") else what
+
+
+# --- the run as it stands ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Task:
+    """A task as its events made it."""
+
+    task_id: str
+    title: str
+    is_reserve: bool
+    status: str = "pending"
+    attempt: int = 0
+    note: str = ""
+    began: datetime | None = None
+    ended: datetime | None = None
+
+    def took(self, now: datetime) -> str:
+        """How long it has taken up to now, or took."""
+        return duration(max(0.0, ((self.ended or now) - self.began).total_seconds())) if self.began else ""
+
+
+_AFTER = {
+    "TaskStarted": "running",
+    "TaskCompleted": "completed",
+    "TaskRetryScheduled": "waiting",
+    "TaskReady": "pending",
+    "TaskFailed": "failed",
+    "TaskSkipped": "skipped",
+    "TaskCancelled": "cancelled",
+    "TaskParked": "waiting",
+    "TaskAnswered": "pending",
+}
+_SPOKEN = {"TaskReported", "TaskRetryScheduled", "TaskFailed", "TaskParked", "TaskSkipped", "TaskCancelled"}
+_OVER = {"completed", "failed", "skipped", "cancelled"}
+
+
+@dataclass(slots=True)
+class Progress:
+    """A run as the events so far made it; give every event to `apply`, in order."""
+
+    run_id: str = ""
+    about: str = ""
+    status: str = "pending"
+    error: str = ""
+    began: datetime | None = None
+    ended: datetime | None = None
+    tasks: dict[str, Task] = field(default_factory=dict[str, Task])
+
+    def apply(self, event: Doc) -> None:
+        """Take one event into account."""
+        at = parsed(event["at"])
+        match event["type"]:
+            case "RunSubmitted":
+                self._begin(event["run"], at)
+            case "RunStarted":
+                self.status = "running"
+            case "RunFinished":
+                self.status, self.ended = event["status"], at
+                self.error = _ending("", event["error"]).removeprefix(": ")
+            case _ if event.get("task") in self.tasks:
+                self._apply_to(self.tasks[event["task"]], event, at)
+            case _:
+                pass
+
+    def _begin(self, run: Doc, at: datetime | None) -> None:
+        self.run_id, self.about, self.began = run["run_id"], run["title"], at
+        for spec in run["graph"]["tasks"]:
+            is_reserve = spec["when"] == "failed" or bool(spec["branch"])
+            self.tasks[spec["id"]] = Task(spec["id"], spec["title"], is_reserve and run["role"] == "main")
+
+    def _apply_to(self, task: Task, event: Doc, at: datetime | None) -> None:
+        kind = event["type"]
+        task.status = _AFTER.get(kind, task.status)
+        if kind == "TaskStarted":
+            task.attempt, task.began, task.note = event["attempt"], task.began or at, ""
+        if kind in _SPOKEN:
+            task.note = what_happened(event)
+        if task.status in _OVER:
+            task.ended = task.ended or at
+
+
+class RunView:
+    """The tasks of a run with states, attempts, notes and times; as many lines as the screen has room for.
+
+    ``is_last`` shows all of them. What is in reserve for a failure appears once it is needed.
+    """
+
+    def __init__(self, progress: Progress, now: datetime, notice: str = "", *, is_last: bool = False) -> None:
+        self._progress = progress
+        self._now = now
+        self._notice = notice
+        self._is_last = is_last
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        progress = self._progress
+        yield title(progress.run_id, progress.about)
+        yield Text("")
+        hidden, tasks = self._chosen(console.height)
+        if hidden:
+            yield Text(f"  … {hidden} more above", style=DIM)
+        yield self._table(tasks)
+        yield Text("")
+        yield self._summary()
+        if self._notice:
+            yield Text(f"! {self._notice}", style="yellow")
+
+    def _chosen(self, height: int) -> tuple[int, list[Task]]:
+        tasks = [
+            task for task in self._progress.tasks.values() if not task.is_reserve or task.status not in {"pending", "skipped"}
+        ]
+        room = max(3, height - 7)
+        if self._is_last or len(tasks) <= room:
+            return 0, tasks
+        # The first that is not over stays in sight with what follows it.
+        first = next((place for place, task in enumerate(tasks) if task.status not in _OVER), len(tasks))
+        start = max(0, min(first - 1, len(tasks) - room))
+        return start, tasks[start : start + room]
+
+    def _table(self, tasks: list[Task]) -> Table:
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(no_wrap=True)
+        grid.add_column(no_wrap=True)
+        grid.add_column(justify="right", no_wrap=True, style=DIM)
+        grid.add_column(no_wrap=not self._is_last, overflow="fold" if self._is_last else "ellipsis")
+        for task in tasks:
+            note = Text(task.note or task.title, style="default" if task.note else DIM)
+            if task.attempt > 1:
+                note.append(f"  attempt {task.attempt}", style=DIM)
+            name = Text(task.task_id, style=STRONG if task.status == "running" else "default")
+            grid.add_row(state(task.status), name, task.took(self._now), note)
+        return grid
+
+    def _summary(self) -> Text:
+        progress = self._progress
+        over = sum(task.status in _OVER for task in progress.tasks.values() if not task.is_reserve)
+        total = sum(not task.is_reserve for task in progress.tasks.values())
+        line = state(progress.status).append(f"  {over} of {total} steps", style="default")
+        if progress.began:
+            seconds = ((progress.ended or self._now) - progress.began).total_seconds()
+            line.append(f"  {duration(max(0.0, seconds))}", style="default")
+        return line.append(f"\n{progress.error}", style="red") if progress.error else line

@@ -1,0 +1,136 @@
+"""The steps of a plan: what is done, where, with which exact commands and rights."""
+
+import json
+import shlex
+from collections.abc import Iterable
+from typing import Any, cast
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from interlock.faces.cli.text import Doc, duration
+from interlock.faces.cli.views.parts import DIM, STRONG, pairs, section
+
+_EFFECTS = {"read": DIM, "write": "default", "deploy": "cyan", "destructive": "red"}
+_EMPTY = ({}, [], "", None)
+
+
+def is_straight(task: Doc) -> bool:
+    """Whether a step runs when nothing goes wrong."""
+    return task["when"] == "succeeded" and not task["branch"]
+
+
+def outline(content: Doc) -> Iterable[RenderableType]:
+    """One line for each step, in groups."""
+    for heading, tasks in _groups(content):
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(justify="right", style=DIM)
+        grid.add_column(no_wrap=True)
+        grid.add_column(no_wrap=True)
+        grid.add_column(overflow="fold")
+        for number, task in tasks:
+            grid.add_row(str(number), Text(task["id"]), _effect(task), Text(task["title"]))
+        yield section(heading, grid)
+
+
+def steps(content: Doc) -> Iterable[RenderableType]:
+    """Every step with its commands, what it waits for, and what it may do."""
+    grants: dict[str, list[Doc]] = {}
+    for grant in content["grants"]:
+        grants.setdefault(grant["task"], []).append(grant)
+    for heading, tasks in _groups(content):
+        yield section(heading, *(_step(number, task, grants.get(task["id"], [])) for number, task in tasks))
+
+
+def _groups(content: Doc) -> list[tuple[str, list[tuple[int, Doc]]]]:
+    """The steps with their numbers: the build, each environment, and what each of them holds in reserve."""
+    groups: dict[str, list[tuple[int, Doc]]] = {}
+    for number, task in enumerate(content["graph"]["tasks"], 1):
+        groups.setdefault(_heading(task, content["environments"]), []).append((number, task))
+    return list(groups.items())
+
+
+def _heading(task: Doc, environments: list[str]) -> str:
+    place = task["inputs"].get("place") or {}
+    named = place.get("environment") or task["branch"].partition(":")[2]
+    where = named if named in environments else "Build"
+    if is_straight(task):
+        return where
+    if task["branch"].startswith("rollback"):
+        return f"{where}, the way back: only if something goes wrong after the start"
+    return f"{where}, only if a step fails"
+
+
+def _step(number: int, task: Doc, grants: list[Doc]) -> RenderableType:
+    head = Table.grid(expand=False, padding=(0, 2))
+    head.add_column(justify="right", style=DIM, min_width=2)
+    head.add_column(overflow="fold")
+    head.add_column(no_wrap=True)
+    head.add_row(str(number), Text(task["id"], style=STRONG), _effect(task))
+    commands = [line for grant in grants for line in _commands(grant)]
+    is_said = task["title"] in {line.text for line in commands}
+    rows: list[tuple[str, RenderableType]] = [
+        ("does", "" if is_said else task["title"]),
+        ("runs", Text("\n").join(Text(f"$ {line.shown}") for line in commands)),
+        ("may", Group(*(_right(grant) for grant in grants)) if grants else ""),
+        ("after" if is_straight(task) or task["when"] == "succeeded" else "if", _needs(task)),
+        ("limits", _limits(task)),
+    ]
+    return Group(head, Padding(pairs(rows), (0, 0, 1, 4)))
+
+
+class _Line:
+    """A command of a grant: as it is written (``text``), and quoted so that every argument can be told (``shown``)."""
+
+    def __init__(self, argv: list[str]) -> None:
+        self.text = " ".join(argv)
+        self.shown = shlex.join(argv)
+
+
+def _commands(grant: Doc) -> list[_Line]:
+    rule = grant["arguments"].get("commands")
+    if rule is None or rule["rule"] != "exactly":
+        return []
+    return [_Line([str(part) for part in argv]) for argv in cast("list[list[Any]]", rule["value"])]
+
+
+def _needs(task: Doc) -> str:
+    needs = ", ".join(task["needs"])
+    return needs if task["when"] == "succeeded" or not needs else f"one of these fails: {needs}"
+
+
+def _limits(task: Doc) -> str:
+    attempts = task["retry"]["max_attempts"]
+    times = "one attempt" if attempts == 1 else f"up to {attempts} attempts"
+    return f"{duration(task['timeout_s'])}, {times}"
+
+
+def _right(grant: Doc) -> Text:
+    text = Text(grant["tool"])
+    rules = {name: rule for name, rule in grant["arguments"].items() if name != "commands" or rule["rule"] != "exactly"}
+    said = [f"{name} {_rule(rule)}" for name, rule in rules.items() if rule["rule"] != "exactly" or rule["value"] not in _EMPTY]
+    return text.append(f"  {', '.join(said)}", style=DIM) if said else text
+
+
+def _rule(rule: Doc) -> str:
+    match rule["rule"]:
+        case "exactly":
+            return _value(rule["value"])
+        case "under":
+            return f"under {_value(rule['value'])}"
+        case "one_of":
+            return "one of " + " or ".join(_value(value) for value in rule["value"])
+        case "port":
+            return "any free one"
+        case _:
+            return "as decided in the run"
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _effect(task: Doc) -> Text:
+    return Text(task["effect"], style=_EFFECTS.get(task["effect"], "default"))

@@ -1,0 +1,63 @@
+"""Control planes on temporary data folders. Whatever a test starts is ended with it."""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import pytest
+import pytest_asyncio
+
+from harness.plane import Plane
+from harness.sample import Sample
+
+MakePlane = Callable[..., Awaitable[Plane]]
+
+
+def environment() -> dict[str, str]:
+    """What the control plane sees of the environment: nothing that somebody set for another one."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("INTERLOCK_")}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_settings_from_outside() -> None:
+    for name in [name for name in os.environ if name.startswith("INTERLOCK_")]:
+        del os.environ[name]
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def plane(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Plane]:
+    """One control plane for all tests of a module; each test brings services of its own."""
+    shared = Plane(tmp_path_factory.mktemp("plane"), environment())
+    await shared.start()
+    yield shared
+    await shared.stop()
+    await shared.clear()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def make_plane(tmp_path: Path) -> AsyncIterator[MakePlane]:
+    """Control planes of a test's own, for what would disturb others."""
+    async with AsyncExitStack() as stack:
+
+        async def make(**options: Any) -> Plane:
+            own = Plane(tmp_path / f"plane-{len(os.listdir(tmp_path))}", environment(), **options)
+            stack.push_async_callback(own.clear)
+            await own.start()
+            stack.push_async_callback(own.stop)
+            return own
+
+        yield make
+
+
+@pytest.fixture
+def sample(tmp_path: Path, request: pytest.FixtureRequest) -> Sample:
+    """A repository whose service is named after the test."""
+    return Sample(tmp_path / "repositories", sample_name(request.node.name))
+
+
+def sample_name(test: str) -> str:
+    """A service's name: made of the test's, short and without words that mean something in a sentence."""
+    return f"svc{crc32(test.encode()) % 10**6}"

@@ -1,0 +1,68 @@
+"""A small HTTP service that behaves as it is told: by ``behaviour.json`` beside it, and later by ``/behave?name=value``.
+
+It is committed into the repositories that the tests deploy, and uses few modules so that it starts quickly.
+"""
+
+import json
+import os
+import signal
+import socketserver
+import sys
+import threading
+import time
+from pathlib import Path
+
+told = json.loads(Path("behaviour.json").read_text())
+count = 0
+
+
+def say(line):
+    os.write(1, (line + "\n").encode())
+
+
+class Handler(socketserver.StreamRequestHandler):
+    def handle(self):
+        global count
+        words = self.rfile.readline().split()
+        while self.rfile.readline().strip():
+            pass
+        path, _, query = words[1].decode().partition("?") if len(words) > 1 else ("", "", "")
+        if path == "/health":
+            self.answer(500 if told.get("unhealthy") else 200, "health")
+        elif path == "/behave":
+            told.update({name: json.loads(value) for name, _, value in (part.partition("=") for part in query.split("&"))})
+            self.answer(200, "as you wish")
+        elif path == "/crash":
+            say("crashing")
+            os._exit(3)
+        else:
+            count += 1
+            time.sleep(told.get("slow_ms", 0) / 1000)
+            every = told.get("fail_every", 0)
+            self.answer(500 if every and count % every == 0 else 200, told["version"])
+
+    def answer(self, status, text):
+        head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n"
+        self.wfile.write((head + text).encode())
+
+
+class Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = False
+    request_queue_size = 128
+
+
+def end(_number, _frame):
+    say("told to stop")
+    if not told.get("ignores_sigterm"):
+        threading.Thread(target=server.shutdown).start()
+
+
+say(f"started {told['version']} pid={os.getpid()}")
+signal.signal(signal.SIGTERM, end)
+if told.get("exits_at_once"):
+    sys.exit(7)
+server = Server(("127.0.0.1", int(sys.argv[1])), Handler)
+server.serve_forever(poll_interval=0.05)
+server.server_close()
+say(f"stopped {told['version']}")
