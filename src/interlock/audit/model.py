@@ -5,13 +5,21 @@ signed with the tenant's Ed25519 key. Whoever changes, drops, adds or reorders a
 """
 
 import hashlib
+import json
+import re
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import msgspec
 
 from interlock.core.canonical import digest
 
 GENESIS = "sha256:" + "0" * 64
+
+Rows = list[tuple[int, bytes]]
+"""Rows of a feed: position, and the bytes that stand for the row."""
+
+_SIGNATURE = re.compile("[0-9a-f]{128}")
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +67,11 @@ def seal_hash(seq: int, at: str, spans: Sequence[Span], previous: str) -> str:
     return digest({"seq": seq, "at": at, "spans": [msgspec.to_builtins(span) for span in spans], "previous": previous})
 
 
+def to_line(entry: dict[str, Any]) -> str:
+    """The only form that a line of an export may have, so that each of its bytes counts."""
+    return json.dumps(entry, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
 def check_seal(seal: Seal, seq: int, previous: str, is_signed: Callable[[str, str], bool]) -> str:
     """Why ``seal`` cannot stand at place ``seq`` behind ``previous``; empty when it can."""
     if seal.seq != seq:
@@ -67,12 +80,12 @@ def check_seal(seal: Seal, seq: int, previous: str, is_signed: Callable[[str, st
         return f"seal {seq} does not follow the one before it"
     if seal_hash(seal.seq, seal.at, seal.spans, seal.previous) != seal.hash:
         return f"seal {seq} was changed"
-    if not is_signed(seal.hash, seal.signature):
+    if not _SIGNATURE.fullmatch(seal.signature) or not is_signed(seal.hash, seal.signature):
         return f"seal {seq} is not signed by this tenant"
     return ""
 
 
-def check_span(seq: int, span: Span, rows: Sequence[tuple[int, bytes]], after: int) -> str:
+def check_span(seq: int, span: Span, rows: Rows, after: int) -> str:
     """Why ``rows`` are not what seal ``seq`` sealed in ``span``, whose feed was sealed up to ``after``; empty when they are."""
     if span.first <= after:
         return f"seal {seq} covers {span.feed} {span.first} again"

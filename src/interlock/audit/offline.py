@@ -1,13 +1,14 @@
 """Verifying an exported record without the control plane that wrote it."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from interlock.audit.model import GENESIS, Verdict
-from interlock.audit.service import Checker
+from interlock.audit.checker import Checker
+from interlock.audit.model import GENESIS, Verdict, to_line
 
 
 def verify_lines(lines: Iterable[str], public_key: str = "", expected_head: str = "") -> Verdict:
@@ -15,26 +16,44 @@ def verify_lines(lines: Iterable[str], public_key: str = "", expected_head: str 
     checker: Checker | None = None
     for number, line in enumerate(lines, 1):
         try:
-            entry = json.loads(line)
-            kind = entry["kind"]
+            entry = _entry(line)
             if checker is None:
-                checker = Checker(_verifier(public_key or entry["public_key"]), expected_head)
-            elif kind == "seal":
+                checker = Checker(_verifier(public_key or _key_in(entry)), expected_head)
+            elif entry["kind"] == "seal":
                 checker.seal(entry["seal"].encode())
-            elif kind == "row":
-                checker.rows(entry["feed"], [(int(entry["position"]), entry["content"].encode())])
             else:
-                raise ValueError(kind)
+                checker.rows(entry["feed"], [_row(entry)])
         except (ValueError, KeyError, TypeError, AttributeError):
-            return Verdict(ok=False, seals=0, rows=0, head=GENESIS, problem=f"line {number} cannot be read")
+            return _refused(f"line {number} cannot be read")
         if checker.problem:
             break
-    if checker is None:
-        return Verdict(ok=False, seals=0, rows=0, head=GENESIS, problem="the file is empty")
-    return checker.verdict()
+    return _refused("the file is empty") if checker is None else checker.verdict()
 
 
-def _verifier(public_key: str):
+def _entry(line: str) -> dict[str, Any]:
+    entry: Any = json.loads(line)
+    if to_line(entry) != line.removesuffix("\n"):
+        raise ValueError(line)
+    return entry
+
+
+def _key_in(header: dict[str, Any]) -> str:
+    if (header["kind"], header["format"]) != ("header", 1):
+        raise ValueError(header)
+    return header["public_key"]
+
+
+def _row(entry: dict[str, Any]) -> tuple[int, bytes]:
+    if entry["kind"] != "row" or type(entry["position"]) is not int:
+        raise ValueError(entry)
+    return entry["position"], entry["content"].encode()
+
+
+def _refused(problem: str) -> Verdict:
+    return Verdict(ok=False, seals=0, rows=0, head=GENESIS, problem=problem)
+
+
+def _verifier(public_key: str) -> Callable[[str, str], bool]:
     key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key))
 
     def is_signed(sealed: str, signature: str) -> bool:

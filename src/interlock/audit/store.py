@@ -1,7 +1,9 @@
 """The chain's table."""
 
+from typing import NamedTuple
+
 import msgspec
-from sqlalchemy import Column, Integer, LargeBinary, Table, insert, select
+from sqlalchemy import Column, Integer, LargeBinary, Table, cast, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from interlock.audit.model import Seal
@@ -13,6 +15,14 @@ seals = Table(
     Column("seq", Integer, primary_key=True, autoincrement=False),
     Column("seal", LargeBinary, nullable=False),
 )
+
+
+class SealRow(NamedTuple):
+    """A seal as stored, undecoded: a verification must be able to say that it cannot be read."""
+
+    seq: int
+    seal: bytes
+
 
 _decoder = msgspec.json.Decoder(Seal)
 
@@ -26,7 +36,11 @@ async def append(connection: AsyncConnection, seal: Seal) -> None:
     await connection.execute(insert(seals).values(seq=seal.seq, seal=msgspec.json.encode(seal)))
 
 
-async def page(connection: AsyncConnection, after: int, limit: int) -> list[bytes]:
-    """Seals as stored, undecoded: a verification must be able to say that one cannot be read."""
-    query = select(seals.c.seal).where(seals.c.seq > after).order_by(seals.c.seq).limit(limit)
-    return [bytes(row.seal) for row in (await connection.execute(query)).all()]
+async def last_seq(connection: AsyncConnection) -> int:
+    return int((await connection.execute(select(func.coalesce(func.max(seals.c.seq), 0)))).scalar_one())
+
+
+async def page(connection: AsyncConnection, after: int, end: int, limit: int) -> list[SealRow]:
+    """Seals behind ``after`` up to ``end``."""
+    query = select(seals.c.seq, cast(seals.c.seal, LargeBinary)).where(seals.c.seq > after, seals.c.seq <= end)
+    return [SealRow(seq, raw) for seq, raw in (await connection.execute(query.order_by(seals.c.seq).limit(limit))).all()]

@@ -79,7 +79,7 @@ class VerifyTask(msgspec.Struct, frozen=True, kw_only=True):
 
 class SwitchTask(msgspec.Struct, frozen=True, kw_only=True):
     """``fallback`` is the release that a rollback would need; it must be intact before traffic moves. ``expects`` is the
-    deployment that serves until now, None where that does not matter."""
+    deployment that serves until now, None where that does not matter. With ``stays`` the traffic is left where it is."""
 
     place: Place
     deployment_id: str | None = None
@@ -87,6 +87,7 @@ class SwitchTask(msgspec.Struct, frozen=True, kw_only=True):
     takes_port: bool = True
     fallback: str = ""
     expects: str | None = None
+    stays: bool | None = None
 
 
 class SmokeTask(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,7 +108,8 @@ class WatchTask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StopTask(msgspec.Struct, frozen=True, kw_only=True):
-    """Stop the process of a deployment that traffic has left. ``drain_s`` is the time for requests under way."""
+    """Stop the process of a deployment that traffic has left. ``drain_s`` is the time for requests under way. Where the candidate
+    of this run is meant, None stands for whatever it has started."""
 
     place: Place
     deployment_id: str | None = None
@@ -131,7 +133,8 @@ class RestoreTask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QuarantineTask(msgspec.Struct, frozen=True, kw_only=True):
-    """Take a bad deployment out: quarantine its content, stop its process, close its incident."""
+    """Take a bad deployment out: quarantine its content, stop its process, close its incident. None stands for whatever this
+    run has started."""
 
     place: Place
     deployment_id: str | None = None

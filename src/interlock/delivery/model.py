@@ -8,17 +8,16 @@ from interlock.core.canonical import digest
 from interlock.sources.model import Recipe, WatchPolicy
 
 Health = Literal["healthy", "unhealthy", "unknown"]
-DeploymentState = Literal["starting", "live", "good", "retired", "failed", "rolled_back"]
+DeploymentState = Literal["starting", "live", "good", "paused", "retired", "failed", "rolled_back"]
 """``starting``: its process was started. ``live``: traffic goes to it, the watch has not passed. ``good``: the watch passed; it
-is what a rollback goes back to. ``retired``: another one took over, or it was stopped. ``failed``: it never got traffic.
-``rolled_back``: traffic was taken away from it because it was bad."""
-
-SERVING: frozenset[DeploymentState] = frozenset({"live", "good"})
+is what a rollback goes back to. ``paused``: stopped so that another one can take its place. ``retired``: another one took
+over, or it was stopped. ``failed``: it never got traffic. ``rolled_back``: traffic was taken away from it because it was bad."""
 
 _NEXT: dict[DeploymentState, frozenset[DeploymentState]] = {
     "starting": frozenset({"live", "failed"}),
-    "live": frozenset({"good", "retired", "rolled_back"}),
-    "good": frozenset({"retired", "rolled_back"}),
+    "live": frozenset({"good", "paused", "retired", "rolled_back"}),
+    "good": frozenset({"paused", "retired", "rolled_back"}),
+    "paused": frozenset({"good", "retired", "rolled_back"}),
     "retired": frozenset(),
     "failed": frozenset(),
     "rolled_back": frozenset(),

@@ -31,30 +31,34 @@ class Recovery:
     async def restore(self, context: TaskContext) -> dict[str, Any]:
         """Give the deployment to go back to: the one that still runs, else its release started again, else nothing."""
         task: RestoreTask = read(RestoreTask, context.inputs)
-        await self._check_ours(context, task)
+        nothing = {"deployment_id": None, "process": None, "port": None}
+        if (foreign := await self._foreign(context, task)) is not None:
+            await context.report(f"{foreign} serves by now; the traffic is left where it is")
+            return nothing | {"stays": True}
         if not task.release_id or task.process is None:
             await context.report("there is nothing to go back to: the service is taken out of traffic")
-            return {"deployment_id": None, "process": None, "port": None}
+            return nothing
         former = await self._delivery.deployment(context.scope, task.deployment_id)
         if (await self._host.status(former.process)).state == "running":
             await context.report(f"{former.version} still runs")
             return msgspec.to_builtins(Started(deployment_id=former.deployment_id, process=former.process, port=former.port))
+        # Found bad since it was pinned: what serves now and a person are better than content known to be bad.
+        release = await self._delivery.release(context.scope, task.release_id)
+        await self._incidents.check_not_quarantined(context.scope, release.service, release.content)
         started = await self._rollout.start_process(context, task.release_id, task.process)
-        if former.state == "good":
+        if former.state in {"live", "good", "paused"}:
             await self._delivery.change(context.scope, former.deployment_id, "retired", "its process had ended")
         await self._delivery.record_deployment(context.scope, self._again(context, task, former, started))
         await context.report(f"{former.version} was started again from its pinned release")
         return msgspec.to_builtins(started)
 
-    async def _check_ours(self, context: TaskContext, task: RestoreTask) -> None:
-        """Raises Conflict ``environment_changed`` where neither the candidate nor what it replaces serves: somebody else moved
-        the traffic since, and to lead it back would undo that."""
+    async def _foreign(self, context: TaskContext, task: RestoreTask) -> str | None:
+        """What serves, where it is neither the candidate nor what that was to replace: to lead the traffic back would undo what
+        somebody else has done since."""
         serving = await self._delivery.serving(context.scope, task.place.service, task.place.environment)
-        now = serving.deployment_id if serving else ""
-        if now not in {task.deployment_id, task.candidate or ""}:
-            shown = f"{serving.version} ({now})" if serving else "nothing"
-            message = f"{shown} serves in {task.place.environment} by now; the traffic is left where it is"
-            raise Conflict("environment_changed", message, hint="look at the environment, then plan anew")
+        if (serving.deployment_id if serving else "") in {task.deployment_id, task.candidate or ""}:
+            return None
+        return f"{serving.version} ({serving.deployment_id})" if serving else "nothing"
 
     def _again(self, context: TaskContext, task: RestoreTask, former: Deployment, started: Started) -> Deployment:
         return Deployment(
@@ -83,9 +87,9 @@ class Recovery:
     async def take_out(self, context: TaskContext) -> dict[str, Any]:
         """Quarantine the bad content if something was wrong with it, stop its process and close its incident."""
         task: QuarantineTask = read(QuarantineTask, context.inputs)
-        if task.deployment_id is None:
+        deployment = await self._rollout.candidate(context, task.place, task.deployment_id)
+        if deployment is None:
             return {}
-        deployment = await self._delivery.deployment(context.scope, task.deployment_id)
         incident = await self._incidents.open_for(context.scope, deployment.deployment_id)
         if incident is None and task.reason:
             incident = await self._incidents.open(
@@ -97,7 +101,7 @@ class Recovery:
             await self._incidents.quarantine(context.scope, release, incident.incident_id, incident.title)
         await asyncio.sleep(DRAIN_S)
         await self._rollout.stop_process(context, deployment.deployment_id)
-        if deployment.state not in {"rolled_back", "failed"}:
+        if deployment.state not in {"rolled_back", "failed", "retired"}:
             why = incident.title if incident else "the run did not get through"
             state = "failed" if deployment.state == "starting" else "rolled_back"
             await self._delivery.change(context.scope, deployment.deployment_id, state, why)
@@ -120,11 +124,11 @@ class Recovery:
                 },
                 name="point-candidate",
             )
-        if task.deployment_id is None:
+        deployment = await self._rollout.candidate(context, task.place, task.deployment_id)
+        if deployment is None:
             return {"stopped": None}
-        await self._rollout.stop_process(context, task.deployment_id)
-        deployment = await self._delivery.deployment(context.scope, task.deployment_id)
         if deployment.state not in {"starting", "failed"}:
             raise Conflict("deployment_state", f"{deployment.deployment_id} is {deployment.state}, not a candidate")
-        await self._delivery.change(context.scope, task.deployment_id, "failed", task.reason)
-        return {"stopped": task.deployment_id}
+        await self._rollout.stop_process(context, deployment.deployment_id)
+        await self._delivery.change(context.scope, deployment.deployment_id, "failed", task.reason)
+        return {"stopped": deployment.deployment_id}

@@ -68,6 +68,8 @@ class Rollout:
         task: StopTask = read(StopTask, context.inputs)
         await self._check_expected(context, task.place, task.expects)
         if task.deployment_id is not None:
+            # Said first: nobody may take the end of its process for a failure.
+            await self._delivery.change(context.scope, task.deployment_id, "paused", "another one is to take its place")
             await self.stop_process(context, task.deployment_id)
         return {"stopped": task.deployment_id}
 
@@ -75,26 +77,32 @@ class Rollout:
         """Start the candidate beside what serves. Refuses when the environment is no longer what the plan was made against."""
         task: StartTask = read(StartTask, context.inputs)
         await self._check_expected(context, task.place, task.expects)
-        started = await self.start_process(context, task.release_id, task.process)
         release = await self._delivery.release(context.scope, task.release_id)
-        await self._delivery.record_deployment(
-            context.scope,
-            Deployment(
-                deployment_id=started.deployment_id,
-                service=task.place.service,
-                environment=task.place.environment,
-                release_id=release.release_id,
-                version=release.version,
-                state="starting",
-                process=started.process,
-                port=started.port,
-                plan_id=context.run.plan_id,
-                run_id=context.run.run_id,
-                watch=task.watch,
-                started_at=to_text(self._clock.now()),
-            ),
+        started = await self.start_process(context, task.release_id, task.process)
+        deployment = Deployment(
+            deployment_id=started.deployment_id,
+            service=task.place.service,
+            environment=task.place.environment,
+            release_id=release.release_id,
+            version=release.version,
+            state="starting",
+            process=started.process,
+            port=started.port,
+            plan_id=context.run.plan_id,
+            run_id=context.run.run_id,
+            watch=task.watch,
+            started_at=to_text(self._clock.now()),
         )
+        # Recorded even when the run is cancelled in this moment: what runs has to be found by whoever brings things back.
+        await asyncio.shield(self._delivery.record_deployment(context.scope, deployment))
         return msgspec.to_builtins(started)
+
+    async def candidate(self, context: TaskContext, place: Place, deployment_id: str | None) -> Deployment | None:
+        """The deployment with this id; without one, what this run has started in the place and never led traffic to."""
+        if deployment_id is not None:
+            return await self._delivery.deployment(context.scope, deployment_id)
+        recent = await self._delivery.deployments(context.scope, place.service, place.environment)
+        return next((item for item in recent if item.run_id == context.run.run_id and item.state == "starting"), None)
 
     async def start_process(self, context: TaskContext, release_id: str, process: ProcessPlan) -> Started:
         """Start a release on a port that is free, trying others when somebody is quicker."""
@@ -181,6 +189,8 @@ class Rollout:
     async def switch(self, context: TaskContext) -> dict[str, Any]:
         """Lead the traffic to a verified deployment, or to nothing. What it leaves keeps running."""
         task: SwitchTask = read(SwitchTask, context.inputs)
+        if task.stays:
+            return {}
         if task.fallback:
             await self._delivery.check_intact(await self._delivery.release(context.scope, task.fallback))
         target = task.deployment_id or ""

@@ -193,7 +193,7 @@ class Delivery:
         async with self._database.write(scope) as session:
             if deployment_id:
                 deployment = await store.deployment(session.connection, deployment_id)
-                if deployment is not None and deployment.state != "good":
+                if deployment is not None and deployment.state in {"starting", "live"}:
                     at = deployment.live_at or self._now()
                     await self._change(session, deployment_id, "live", reason, live_at=at)
             await store.set_serving(session.connection, service, environment, deployment_id)
@@ -206,7 +206,7 @@ class Delivery:
             raise NotFound("deployment", f"there is no deployment {deployment_id}")
         if not may_become(found.state, state):
             raise Conflict("deployment_state", f"{deployment_id} is {found.state}, it cannot become {state}")
-        if state not in {"starting", "live", "good"}:
+        if state not in {"starting", "live", "good", "paused"}:
             fields.setdefault("ended_at", self._now())
         changed = msgspec.structs.replace(found, state=state, **fields)
         if changed != found:

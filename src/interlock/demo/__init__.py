@@ -1,0 +1,1 @@
+"""The demo: the whole story told through the command line and the HTTP interface, and checked from outside."""

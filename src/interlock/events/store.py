@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Integer, LargeBinary, String, Table, Text, func, insert, select
+from sqlalchemy import Column, Integer, LargeBinary, String, Table, Text, cast, func, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -44,12 +44,17 @@ dead_letters = Table(
 _decoder = msgspec.json.Decoder(Envelope)
 
 
+def sealed(event_type: str, subject: str, envelope: bytes) -> bytes:
+    """The bytes that stand for a row in the record."""
+    return f"{event_type} {subject} ".encode() + envelope
+
+
 async def append(session: Session, envelope: Envelope) -> int:
     content = msgspec.json.encode(envelope)
     row = {"event_type": envelope.event_type, "subject": envelope.subject, "envelope": content}
     result = await session.connection.execute(insert(events).values(row).returning(events.c.position))
     position = int(result.scalar_one())
-    session.record(FEED, position, content)
+    session.record(FEED, position, sealed(envelope.event_type, envelope.subject, content))
     return position
 
 
@@ -61,8 +66,10 @@ async def after(connection: AsyncConnection, position: int, limit: int) -> list[
 
 async def content(connection: AsyncConnection, first: int, last: int) -> list[tuple[int, bytes]]:
     """The rows from ``first`` to ``last`` as the audit chain seals them."""
-    query = select(events.c.position, events.c.envelope).where(events.c.position.between(first, last))
-    return [(row.position, bytes(row.envelope)) for row in (await connection.execute(query.order_by(events.c.position))).all()]
+    # As blobs: whatever somebody has put in there, it can be read and compared.
+    parts = [cast(column, LargeBinary) for column in (events.c.event_type, events.c.subject, events.c.envelope)]
+    query = select(events.c.position, *parts).where(events.c.position.between(first, last)).order_by(events.c.position)
+    return [(position, b" ".join(parts)) for position, *parts in (await connection.execute(query)).all()]
 
 
 async def last_position(connection: AsyncConnection) -> int:

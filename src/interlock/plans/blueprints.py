@@ -226,7 +226,9 @@ def _switch(
     inputs = {"place": environment.place, "takes_port": takes_port, **_outputs(source, "deployment_id", "port")}
     # The way back is proven before traffic leaves it; on the way back itself there is nothing further back to prove.
     inputs["fallback"] = "" if branch or environment.fallback is None else environment.fallback.release_id
-    if not branch:
+    if branch:
+        inputs |= _outputs(source, "stays")
+    else:
         inputs["expects"] = environment.serving.deployment_id if environment.serving else ""
     plan.add(task_id, "switch", title, Effect.DEPLOY, inputs, needs=needs, branch=branch, retry=STEADY, timeout_s=120)
     if takes_port:

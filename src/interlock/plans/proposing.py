@@ -52,9 +52,16 @@ class Proposing:
         self._versions: dict[str, ServiceWords] = {}
 
     async def understand(
-        self, scope: Scope, text: str, *, environment: str | None = None, repository: str | None = None
+        self,
+        scope: Scope,
+        text: str,
+        *,
+        environment: str | None = None,
+        repository: str | None = None,
+        fresh_within_s: float = 0.0,
     ) -> Understood | Question:
-        """What ``text`` asks for. ``environment`` and ``repository`` narrow what it may be about.
+        """What ``text`` asks for. ``environment`` and ``repository`` narrow what it may be about; the repository is fetched
+        unless that was done less than ``fresh_within_s`` ago.
 
         Versions are looked up for the service that was named, then the sentence is read again with them: a tag that was made
         a minute ago is known.
@@ -65,7 +72,7 @@ class Proposing:
         if name is None or not any(item.name == name for item in vocabulary.services):
             return understood
         before = self._versions.get(name)
-        await self._refresh(scope, name)
+        await self._refresh(scope, name, fresh_within_s)
         if self._versions.get(name) == before:
             return understood
         return parse(text, await self._vocabulary(scope, environment, repository))
@@ -87,9 +94,9 @@ class Proposing:
         words = tuple(self._versions.get(service.name, ServiceWords(name=service.name)) for service in services)
         return Vocabulary(services=words, environments=environments, aliases=aliases)
 
-    async def _refresh(self, scope: Scope, name: str) -> None:
+    async def _refresh(self, scope: Scope, name: str, fresh_within_s: float) -> None:
         service = await self._delivery.service(scope, name)
-        await self._sources.sync(scope, service.repository)
+        await self._sources.sync(scope, service.repository, fresh_within_s=fresh_within_s)
         tags = tuple(ref.name for ref in await self._sources.versions(scope, service.repository))
         branches = tuple(ref.name for ref in await self._sources.branches(scope, service.repository))
         self._versions[name] = ServiceWords(name=name, tags=tags, branches=branches)

@@ -19,6 +19,9 @@ from interlock.plans.proposing import Draft, Proposing
 from interlock.plans.words.model import Question, Understood
 from interlock.runs.service import Runs
 
+PREVIEW_FRESH_S = 5.0
+"""A preview may rest on a repository fetched this long ago; a plan that is stored always looks anew."""
+
 
 class Plans:
     """Everything a face may ask about plans."""
@@ -58,7 +61,9 @@ class Plans:
         which needs no plan. Raises what makes the plan impossible; that is on the record too.
         """
         try:
-            wish = await self._proposing.understand(scope, text, environment=environment, repository=repository)
+            wish = await self._proposing.understand(
+                scope, text, environment=environment, repository=repository, fresh_within_s=PREVIEW_FRESH_S if preview else 0.0
+            )
             if isinstance(wish, Question) or wish.action == "status":
                 return wish
             draft = await self._proposing.draft(scope, text, wish, await self._history(scope, wish.service or ""))

@@ -4,7 +4,20 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Integer, LargeBinary, RowMapping, String, Table, UniqueConstraint, func, insert, select, update
+from sqlalchemy import (
+    Column,
+    Integer,
+    LargeBinary,
+    RowMapping,
+    String,
+    Table,
+    UniqueConstraint,
+    cast,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from interlock.db.database import tenant_metadata
@@ -46,9 +59,9 @@ decoder: msgspec.json.Decoder[RunEvent] = msgspec.json.Decoder(RunEvent)
 encoder = msgspec.json.Encoder()
 
 
-def sealed(run_id: str, seq: int, event: bytes) -> bytes:
+def sealed(run_id: str, seq: int, epoch: int, event: bytes) -> bytes:
     """The bytes that stand for a row in the record."""
-    return b"%b %d " % (run_id.encode(), seq) + event
+    return f"{run_id} {seq} {epoch} ".encode() + event
 
 
 async def add_run(connection: AsyncConnection, values: dict[str, Any]) -> None:
@@ -69,11 +82,10 @@ async def take_over(connection: AsyncConnection, run_id: str, owner: str) -> int
 
 
 async def append(session: Session, rows: Sequence[dict[str, Any]]) -> None:
-    result = await session.connection.execute(
-        insert(run_events).returning(run_events.c.position, sort_by_parameter_order=True), rows
-    )
-    for row, position in zip(rows, result.scalars(), strict=True):
-        session.record(FEED, int(position), sealed(row["run_id"], row["seq"], row["event"]))
+    result = await session.connection.execute(insert(run_events).returning(run_events.c.position), rows)
+    # Positions are given out in the order of the rows; only the order in which they come back is not promised.
+    for row, position in zip(rows, sorted(result.scalars()), strict=True):
+        session.record(FEED, position, sealed(row["run_id"], row["seq"], row["epoch"], row["event"]))
 
 
 async def set_status(connection: AsyncConnection, run_id: str, status: RunStatus, ended_at: str) -> None:
@@ -120,9 +132,12 @@ async def after(connection: AsyncConnection, position: int, limit: int) -> list[
 
 
 async def content(connection: AsyncConnection, first: int, last: int) -> list[tuple[int, bytes]]:
-    query = select(run_events).where(run_events.c.position.between(first, last)).order_by(run_events.c.position)
-    rows = (await connection.execute(query)).all()
-    return [(row.position, sealed(row.run_id, row.seq, bytes(row.event))) for row in rows]
+    """The rows from ``first`` to ``last`` as the audit chain seals them."""
+    # As blobs: whatever somebody has put in there, it can be read and compared.
+    parts = [cast(column, LargeBinary) for column in (run_events.c.run_id, run_events.c.seq, run_events.c.epoch)]
+    query = select(run_events.c.position, *parts, cast(run_events.c.event, LargeBinary))
+    query = query.where(run_events.c.position.between(first, last)).order_by(run_events.c.position)
+    return [(position, b" ".join(parts)) for position, *parts in (await connection.execute(query)).all()]
 
 
 async def last_position(connection: AsyncConnection) -> int:

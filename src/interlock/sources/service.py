@@ -37,17 +37,23 @@ class Sources:
         self._mirrors_folder = mirrors_folder
         self._turns: dict[str, asyncio.Lock] = {}
         self._refs: dict[str, list[Ref]] = {}
+        self._synced_at: dict[str, float] = {}
         self._analyses: OrderedDict[tuple[str, str], Analysis] = OrderedDict()
 
-    async def sync(self, scope: Scope, repository_url: str) -> str:
+    async def sync(self, scope: Scope, repository_url: str, *, fresh_within_s: float = 0.0) -> str:
         """Bring the tenant's mirror of a repository up to date and return its folder; calls for one mirror take turns.
+
+        One brought up to date less than ``fresh_within_s`` ago is left as it is: enough to show a plan, not to make one.
 
         Raises Invalid ``repository_url`` and Unavailable ``repository_unreachable``.
         """
         mirror = self.mirror(scope, repository_url)
+        now = asyncio.get_running_loop().time
         async with self._turns.setdefault(mirror, asyncio.Lock()):
-            await self._git.fetch(repository_url, mirror)
-            self._refs[mirror] = await self._git.refs(mirror)
+            if mirror not in self._synced_at or now() - self._synced_at[mirror] >= fresh_within_s:
+                await self._git.fetch(repository_url, mirror)
+                self._refs[mirror] = await self._git.refs(mirror)
+                self._synced_at[mirror] = now()
         return mirror
 
     def mirror(self, scope: Scope, url: str) -> str:

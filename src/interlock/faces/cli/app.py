@@ -56,7 +56,7 @@ class LazyGroup(TyperGroup):
             inside = {path: entry.help for path, entry in entries.items() if self._is_inside(path)}
             if inside:
                 with formatter.section(heading if not self._prefix() else "Commands"):
-                    formatter.write_dl([(self._shown(path), text) for path, text in inside.items()], col_max=20)
+                    formatter.write_dl([(self._shown(path), text) for path, text in inside.items()])
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -73,7 +73,8 @@ class LazyGroup(TyperGroup):
         return len(words) > len(self._prefix()) and tuple(words[: len(self._prefix())]) == self._prefix()
 
     def _shown(self, path: str) -> str:
-        return " ".join(path.split()[len(self._prefix()) :])
+        width = max(len(known) for known in COMMANDS) if not self._prefix() else 0
+        return " ".join(path.split()[len(self._prefix()) :]).ljust(width)
 
 
 def build_app(context: CliContext) -> typer.Typer:

@@ -13,7 +13,7 @@ class Entry(NamedTuple):
 SECTIONS: dict[str, dict[str, Entry]] = {
     "Control plane": {
         "serve": Entry("server:serve", "Run the control plane on this machine."),
-        "demo": Entry("server:demo", "Tell the whole story here: words, plan, approval, run, watch, rollback."),
+        "demo": Entry("server:demo", "Tell the whole story, from words to a rollback."),
     },
     "From words to an approved plan": {
         "plan": Entry("plans:plan", "Make a plan of a request in plain words."),

@@ -16,7 +16,7 @@ ASKED = 2
 UNREACHABLE = 3
 
 
-class Refused(InterlockError):
+class Refused(InterlockError):  # noqa: N818 - as in the error tree
     """The control plane answered with a problem document (RFC 9457), kept in ``document``."""
 
     def __init__(self, document: Doc) -> None:

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 from io import TextIOWrapper
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any, TextIO, cast
 
 import typer
 from rich.console import Console, RenderableType
@@ -22,12 +22,12 @@ PIPE_WIDTH = 120
 
 def console(stream: TextIO | None = None) -> Console:
     """A console without any markup: what is printed is what was said. ``stream`` is stdout by default."""
-    stream = stream or sys.stdout
-    if isinstance(stream, TextIOWrapper):
+    target = stream if stream is not None else sys.stdout
+    if isinstance(target, TextIOWrapper):
         # A terminal that cannot show a character gets its escape instead of a crash.
-        stream.reconfigure(errors="backslashreplace")
-    width = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
-    return Console(file=stream, markup=False, emoji=False, highlight=False, width=width)
+        target.reconfigure(errors="backslashreplace")
+    width = None if target.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+    return Console(file=cast("TextIO", target), markup=False, emoji=False, highlight=False, width=width)
 
 
 def show(document: Any, view: Callable[[Doc], RenderableType], *, as_json: bool) -> None:
@@ -35,7 +35,18 @@ def show(document: Any, view: Callable[[Doc], RenderableType], *, as_json: bool)
     if as_json:
         show_json(document)
     else:
-        console().print(view(clean_data(document)))
+        show_view(view(clean_data(document)))
+
+
+def show_view(view: RenderableType) -> None:
+    """Print a view. Where it does not go to a terminal, nothing stands behind the last character of a line."""
+    printer = console()
+    if printer.is_terminal:
+        printer.print(view)
+        return
+    with printer.capture() as captured:
+        printer.print(view)
+    typer.echo("\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n")))
 
 
 def show_json(document: Any) -> None:

@@ -69,12 +69,12 @@ def since(at: str, now: datetime) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``0.4 s``, ``35 s``, ``2 min 5 s``, ``1 h 3 min``."""
-    if seconds < 10:
+    """``0.4 s``, ``35 s``, ``2 min``, ``2 min 5 s``, ``1 h 3 min``: the two largest units."""
+    if seconds < 10 and seconds != int(seconds):
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    large, small = ((3600, "h"), (60, "min")) if whole >= 3600 else ((60, "min"), (1, "s"))
+    rest = whole % large[0] // small[0]
+    return f"{whole // large[0]} {large[1]}" + (f" {rest} {small[1]}" if rest else "")

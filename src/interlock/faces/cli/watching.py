@@ -12,7 +12,8 @@ from interlock.faces.cli.api import Api
 from interlock.faces.cli.follow import ENDED, follow
 from interlock.faces.cli.output import console, say, show_json
 from interlock.faces.cli.text import Doc, clean, clean_data
-from interlock.faces.cli.views.run import Progress, RunView, event_line
+from interlock.faces.cli.views.events import event_line
+from interlock.faces.cli.views.run import Progress, RunView
 
 APPEARS_WITHIN_S = 30.0
 LOOK_EVERY_S = 0.1

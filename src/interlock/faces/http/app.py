@@ -10,7 +10,7 @@ from interlock import __version__
 from interlock.faces.http import problems
 from interlock.faces.http.idempotency import IdempotencyKeys
 from interlock.faces.http.limits import BodyLimit, SecurityHeaders
-from interlock.faces.http.routes import delivery, health, plans, record, runs
+from interlock.faces.http.routes import delivery, graph, health, plans, record, runs
 from interlock.faces.http.services import Services
 
 PREFIX = "/api/v1"
@@ -30,14 +30,14 @@ def create_app(services: Services, lifespan: Lifespan | None = None, extra: Sequ
     )
     app.state.services = services
     problems.install(app)
-    for module in (plans, runs, delivery, record):
+    for module in (plans, runs, delivery, record, graph):
         app.include_router(module.router, prefix=PREFIX)
     app.include_router(health.guarded, prefix=PREFIX)
     app.include_router(health.router)
     for router in extra:
         app.include_router(router, prefix=PREFIX)
     app.add_middleware(IdempotencyKeys)
-    app.add_middleware(GZipMiddleware, minimum_size=1024)
+    app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=3)
     app.add_middleware(BodyLimit)
     app.add_middleware(SecurityHeaders)
     return app

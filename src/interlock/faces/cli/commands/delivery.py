@@ -27,7 +27,8 @@ def add_service(
 
 def list_services(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List the services."""
-    show(Api(context_of(ctx)).get("services"), views.services, as_json=as_json)
+    page = Api(context_of(ctx)).get("services")
+    show(page, lambda found: views.services(found, SystemClock().now()), as_json=as_json)
 
 
 def status(
@@ -49,7 +50,7 @@ def releases(ctx: typer.Context, service: ServiceOption = None, limit: Limit = 5
 
 def incidents(
     ctx: typer.Context,
-    incident: Annotated[str | None, typer.Argument(metavar="[ID]", help="Show this one with its evidence.")] = None,
+    incident: Annotated[str | None, typer.Argument(metavar="ID", help="Show this one with its evidence.")] = None,
     limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:

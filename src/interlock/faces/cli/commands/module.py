@@ -51,7 +51,7 @@ def check(
 
 
 def init(
-    path: Annotated[Path, typer.Argument(metavar="[PATH]", help="The folder of the repository; this one by default.")] = Path(),
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The folder of the repository; this one by default.")] = Path(),
     as_json: AsJson = False,
 ) -> None:
     """Write an ai-module.yaml, filled in with what is found in the repository. A file that is there is never replaced."""

@@ -18,20 +18,21 @@ def service_added(service: Doc) -> RenderableType:
         Text(""),
         pairs([("repository", service["repository"]), *service["environments"].items()]),
         Text(""),
-        next_step(f'interlock plan "deploy latest of {service["name"]}"', "next"),
+        next_step(f'interlock plan "deploy latest of {service["name"]} to {next(iter(service["environments"]))}"', "next"),
     )
 
 
-def services(page: Doc) -> RenderableType:
+def services(page: Doc, now: datetime) -> RenderableType:
     """All services."""
-    rows = [(item["name"], item["repository"], moment(item["created_at"])) for item in page["items"]]
+    rows = [(item["name"], item["repository"], since(item["created_at"], now)) for item in page["items"]]
     nothing = "No service is registered; register one: interlock service add NAME --repo PATH_OR_URL"
-    return listing(("service", "repository", "since"), rows, nothing, wrapped=("repository",))
+    return listing(("service", "repository", "age"), rows, nothing, wrapped=("repository",))
 
 
 def status(page: Doc) -> RenderableType:
     """What serves where, as observed."""
     rows = [_status_row(row) for row in page["items"]]
+    nothing = "No service is registered there; see: interlock service list"
     return listing(
         ("service", "environment", "version", "health", "address", "observed"), rows, "Nothing.", wrapped=("observed",)
     )
@@ -43,13 +44,13 @@ def _status_row(row: Doc) -> list[RenderableType]:
         nothing = Text("nothing", style=DIM)
         return [row["service"], row["environment"], nothing, Text(""), Text(row["url"], style=DIM), ""]
     observed = serving["observed"]
-    notes = [observed["reason"]]
+    notes = [] if observed["health"] == "healthy" else [observed["reason"]]
     if observed["restarts"]:
         notes.append(f"{observed['restarts']} restarts")
     if not observed["routed"]:
         notes.append("no traffic leads to it")
-    if serving["state"] not in {"live", "good"}:
-        notes.append(serving["state"].replace("_", " "))
+    if serving["state"] != "good":
+        notes.append({"live": "under watch"}.get(serving["state"], serving["state"].replace("_", " ")))
     told = Text(", ".join(notes), style=DIM)
     return [row["service"], row["environment"], serving["version"], state(observed["health"]), row["url"], told]
 
@@ -118,8 +119,8 @@ def incident(found: Doc) -> RenderableType:
 
 
 def _evidence(evidence: Doc) -> Iterable[RenderableType]:
-    readings = evidence.get("readings")
-    if isinstance(readings, list):
+    readings: list[Doc] = evidence.get("readings", [])
+    if readings:
         rows = [(item["signal"], _number(item["observed"]), _number(item["threshold"]), _crossed(item)) for item in readings]
         yield listing(("signal", "observed", "threshold", "verdict"), rows, "", wrapped=("verdict",))
     rest = {name: value for name, value in evidence.items() if name != "readings"}

@@ -55,7 +55,7 @@ def title(name: str, about: str = "") -> Text:
 
 def section(heading: str, *content: RenderableType) -> RenderableType:
     """A heading with its content below and to the right of it."""
-    return Group(Text(""), Text(heading, style=STRONG), *(Padding(item, (0, 0, 0, 2)) for item in content))
+    return Group(Text(""), Text(heading, style=STRONG), *(Padding(item, (0, 0, 0, 2), expand=False) for item in content))
 
 
 def pairs(rows: Iterable[tuple[str, RenderableType]]) -> RenderableType:

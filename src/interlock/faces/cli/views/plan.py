@@ -13,6 +13,12 @@ from interlock.faces.cli.views.parts import DIM, STRONG, listing, next_step, pai
 from interlock.faces.cli.views.steps import is_straight, outline, steps
 
 _SILENT_ROLES = {"grammar", "connector", "filler"}
+_THRESHOLDS = {
+    "error_rate": "errors > {:g} %",
+    "p95_ms": "p95 > {:g} ms",
+    "health_failures": "failed health checks ≥ {:g}",
+    "restarts": "restarts ≥ {:g}",
+}
 _SEVERITIES = ("error", "warning", "info")
 
 
@@ -41,7 +47,7 @@ def listing_of(page: Doc, now: datetime) -> RenderableType:
 
 def approved(plan: Doc) -> RenderableType:
     """A plan that was approved."""
-    about = pairs([("approved", plan["approval"]["by"]), ("content", plan["approval"]["content_hash"])])
+    about = pairs([("signed", f"by {plan['approval']['by']}"), ("hash", plan["approval"]["content_hash"])])
     new = [finding for finding in plan["findings"] if finding["code"] == "branch_advanced"]
     warnings = [section("Findings", _findings(new))] if new else []
     return Group(
@@ -89,19 +95,32 @@ def _header(plan: Doc) -> RenderableType:
     return pairs(
         (
             ("state", decided),
-            ("requested", f"by {plan['requested_by']} at {moment(plan['created_at'])}"),
-            ("approved", f"by {approval['by']} at {moment(approval['at'])}" if approval else ""),
+            ("asked", f"by {plan['requested_by']} at {moment(plan['created_at'])}"),
+            ("signed", f"by {approval['by']} at {moment(approval['at'])}" if approval else ""),
             ("run", plan["run_id"]),
             ("source", f"{content['repository']}, {content['ref_kind']} {content['ref_name']} = {content['commit'][:12]}"),
             ("tier", _tier(plan["tier"])),
-            ("estimate", f"{duration(plan['estimate_s'])}, {straight} steps" + (f" and {spare} in reserve" if spare else "")),
-            ("content", plan["content_hash"]),
+            ("takes", f"about {duration(plan['estimate_s'])}, {straight} steps" + (f" and {spare} in reserve" if spare else "")),
+            ("watch", _watch(content)),
+            ("hash", plan["content_hash"]),
         )
     )
 
 
 def _tier(tier: int) -> str:
     return "1: ai-module.yaml decides" if tier == 1 else "2: derived from the files, see the evidence"
+
+
+def _watch(content: Doc) -> str:
+    """For how long and against what a release is watched, and what follows when a threshold is crossed."""
+    if not any(task["kind"] == "delivery.watch" for task in content["graph"]["tasks"]):
+        return ""
+    said = {name: value for name, value in content["watch"].items() if value is not None}
+    thresholds = [
+        text.format(said[name] * 100 if name == "error_rate" else said[name]) for name, text in _THRESHOLDS.items() if name in said
+    ]
+    then = "rolled back" if content["recipe"]["rollback"] == "automatic" else "a rollback is proposed"
+    return f"{duration(said.get('window_s', 0))}; {then} on {', '.join(thresholds)}"
 
 
 def _understood(plan: Doc) -> Iterable[RenderableType]:

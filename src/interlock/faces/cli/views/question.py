@@ -8,7 +8,7 @@ from rich.text import Text
 
 from interlock.faces.cli.text import Doc
 from interlock.faces.cli.views.parts import DIM, section, title
-from interlock.plans.words.model import Question, answer
+from interlock.plans.words.model import Draft, Question, answer
 
 _REASONS = {"not_understood": "not understood", "ambiguous": "ambiguous", "missing": "something is missing"}
 
@@ -16,20 +16,28 @@ _REASONS = {"not_understood": "not understood", "ambiguous": "ambiguous", "missi
 def question(sentence: str, asked: Doc) -> RenderableType:
     """The sentence with the questioned part between » and «, the question, and a command for each choice."""
     found = msgspec.convert(asked, Question)
-    start, end = found.span or (0, 0)
     parts: list[RenderableType] = [title("Question", _REASONS[found.reason]), Text("")]
-    marked = Text("  ").append(sentence[:start])
-    if found.span is not None:
-        marked.append("»", style="yellow").append(sentence[start:end], style="bold yellow").append("«", style="yellow")
-    parts += [marked.append(sentence[end:]), Text(""), Text(f"  {found.text}", style="bold")]
+    parts += [_marked(sentence, found.span), Text(""), Text(f"  {found.text}", style="bold")]
     if found.choices:
         answers = [Text(f"interlock plan {shlex.quote(answer(sentence, found, choice))}") for choice in found.choices]
         parts.append(section("Answer it with one of these", *answers))
-    return Group(*parts, *_understood(asked["understood"]))
+    return Group(*parts, *_understood(found.understood))
 
 
-def _understood(draft: Doc) -> list[RenderableType]:
+def _marked(sentence: str, span: tuple[int, int] | None) -> Text:
+    """The sentence with its questioned part between signs; a question mark stands where something is missing."""
+    line = Text("  ")
+    if span is None:
+        return line.append(sentence)
+    before, questioned, after = sentence[: span[0]], sentence[slice(*span)], sentence[span[1] :]
+    if not questioned:
+        before, questioned = before.rstrip() + " ", "?"
+    return line.append(before).append(f"»{questioned}«", style="bold yellow").append(after)
+
+
+def _understood(draft: Draft) -> list[RenderableType]:
     """What had been understood before the question came up."""
-    said = [draft["action"], draft["service"], (draft["version"] or {}).get("name"), *draft["environments"]]
+    version = draft.version.name or draft.version.kind if draft.version else None
+    said = (draft.action, draft.service, version, *draft.environments)
     words = [word for word in said if word]
     return [section("Understood so far", Text(", ".join(words), style=DIM))] if words else []

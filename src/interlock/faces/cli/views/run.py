@@ -1,4 +1,4 @@
-"""Runs: the list of them, the tasks of one as they stand, and every event in words."""
+"""Runs: the list of them, and the tasks of one as they stand."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -7,7 +7,8 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
-from interlock.faces.cli.text import Doc, duration, parsed, since, time_of_day
+from interlock.faces.cli.text import Doc, duration, parsed, since
+from interlock.faces.cli.views.events import what_happened, with_error
 from interlock.faces.cli.views.parts import DIM, STRONG, listing, next_step, state, title
 
 
@@ -24,72 +25,6 @@ def run_cancelled(run: Doc) -> RenderableType:
     """A run whose end was asked for."""
     about = "is being cancelled" if run["status"] not in {"cancelled", "rolled_back"} else run["status"].replace("_", " ")
     return Group(title(run["run_id"], about), next_step(f"interlock watch {run['run_id']}", "follow it"))
-
-
-# --- events in words ---------------------------------------------------------------------------------------------------------
-
-
-def event_line(event: Doc) -> str:
-    """An event on one line: its number, its time (UTC), the task that it is about, and what happened."""
-    return f"{event['seq']:>4}  {time_of_day(event['at'])}  {event.get('task', '-'):<22}  {what_happened(event)}"
-
-
-def what_happened(event: Doc) -> str:
-    """An event in words."""
-    match event["type"]:
-        case "RunSubmitted":
-            run = event["run"]
-            return f"{run['run_id']} of {run['plan_id']} begins: {run['title']} ({len(run['graph']['tasks'])} steps)"
-        case "RunStarted":
-            return "the run has a slot"
-        case "RunAdopted":
-            return f"taken over by {event['owner']} after a restart"
-        case "RunCancelRequested":
-            return f"{event['by']} asks for the end: {event['reason']}"
-        case "RunFinished":
-            return _ending(event["status"].replace("_", " "), event["error"])
-        case "TaskStarted":
-            return "starts" if event["attempt"] == 1 else f"starts, attempt {event['attempt']}"
-        case "TaskReported":
-            return event["message"]
-        case "TaskCompleted":
-            return "completed"
-        case "TaskRetryScheduled":
-            return _ending(f"tried again in {duration(event['delay_s'])}", event["error"])
-        case "TaskReady":
-            return "is due again"
-        case "TaskFailed":
-            return _ending("failed", event["error"])
-        case "TaskSkipped" | "TaskCancelled":
-            return f"{event['type'].removeprefix('Task').lower()}: {event['reason']}"
-        case _:
-            return _what_happened_outside(event)
-
-
-def _what_happened_outside(event: Doc) -> str:
-    """The events between a task and the world, and between a task and people."""
-    match event["type"]:
-        case "TaskParked":
-            return f"asks: {event['question']} ({' | '.join(event['options'])}; see: interlock inbox)"
-        case "TaskAnswered":
-            return f"{event['by']} answers: {event['answer']}"
-        case "IntentRecorded":
-            return f"is about to {event['effect']} by {event['tool']}"
-        case "ReceiptRecorded":
-            how = "" if event["by"] == "act" else f" (told by {event['by']})"
-            return _ending(f"effect {event['outcome']}{how}", event["error"])
-        case "CallRefused":
-            return _ending(f"was refused {event['tool']}", event["error"])
-        case other:
-            return other
-
-
-def _ending(what: str, error: Doc) -> str:
-    hint = f" ({error['hint']})" if error.get("hint") else ""
-    return f"{what}: {error['message']}{hint}" if error.get("message") else what
-
-
-# --- the run as it stands ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -147,7 +82,7 @@ class Progress:
                 self.status = "running"
             case "RunFinished":
                 self.status, self.ended = event["status"], at
-                self.error = _ending("", event["error"]).removeprefix(": ")
+                self.error = with_error("", event["error"]).removeprefix(": ")
             case _ if event.get("task") in self.tasks:
                 self._apply_to(self.tasks[event["task"]], event, at)
             case _:

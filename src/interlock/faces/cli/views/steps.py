@@ -1,6 +1,7 @@
 """The steps of a plan: what is done, where, with which exact commands and rights."""
 
 import json
+import re
 import shlex
 from collections.abc import Iterable
 from typing import Any, cast
@@ -14,7 +15,8 @@ from interlock.faces.cli.text import Doc, duration
 from interlock.faces.cli.views.parts import DIM, STRONG, pairs, section
 
 _EFFECTS = {"read": DIM, "write": "default", "deploy": "cyan", "destructive": "red"}
-_EMPTY = ({}, [], "", None)
+_PLAIN = re.compile(r"[\w@%+=:,./{}-]+")
+_EMPTY: tuple[Any, ...] = ({}, [], "", None)
 
 
 def is_straight(task: Doc) -> bool:
@@ -41,7 +43,8 @@ def steps(content: Doc) -> Iterable[RenderableType]:
     for grant in content["grants"]:
         grants.setdefault(grant["task"], []).append(grant)
     for heading, tasks in _groups(content):
-        yield section(heading, *(_step(number, task, grants.get(task["id"], [])) for number, task in tasks))
+        blocks = [part for number, task in tasks for part in (_step(number, task, grants.get(task["id"], [])), Text(""))]
+        yield section(heading, *blocks[:-1])
 
 
 def _groups(content: Doc) -> list[tuple[str, list[tuple[int, Doc]]]]:
@@ -53,8 +56,8 @@ def _groups(content: Doc) -> list[tuple[str, list[tuple[int, Doc]]]]:
 
 
 def _heading(task: Doc, environments: list[str]) -> str:
-    place = task["inputs"].get("place") or {}
-    named = place.get("environment") or task["branch"].partition(":")[2]
+    place: Doc = task["inputs"].get("place") or {}
+    named: str = place.get("environment") or task["branch"].partition(":")[2]
     where = named if named in environments else "Build"
     if is_straight(task):
         return where
@@ -69,31 +72,27 @@ def _step(number: int, task: Doc, grants: list[Doc]) -> RenderableType:
     head.add_column(overflow="fold")
     head.add_column(no_wrap=True)
     head.add_row(str(number), Text(task["id"], style=STRONG), _effect(task))
-    commands = [line for grant in grants for line in _commands(grant)]
-    is_said = task["title"] in {line.text for line in commands}
+    commands = [argv for grant in grants for argv in _commands(grant)]
+    is_said = task["title"] == " && ".join(" ".join(argv) for argv in commands)
     rows: list[tuple[str, RenderableType]] = [
         ("does", "" if is_said else task["title"]),
-        ("runs", Text("\n").join(Text(f"$ {line.shown}") for line in commands)),
+        ("runs", Text("\n").join(Text(f"$ {_quoted(argv)}") for argv in commands)),
         ("may", Group(*(_right(grant) for grant in grants)) if grants else ""),
         ("after" if is_straight(task) or task["when"] == "succeeded" else "if", _needs(task)),
         ("limits", _limits(task)),
     ]
-    return Group(head, Padding(pairs(rows), (0, 0, 1, 4)))
+    return Group(head, Padding(pairs(rows), (0, 0, 0, 4), expand=False))
 
 
-class _Line:
-    """A command of a grant: as it is written (``text``), and quoted so that every argument can be told (``shown``)."""
-
-    def __init__(self, argv: list[str]) -> None:
-        self.text = " ".join(argv)
-        self.shown = shlex.join(argv)
-
-
-def _commands(grant: Doc) -> list[_Line]:
+def _commands(grant: Doc) -> list[list[str]]:
+    """The argument lists that a grant fixes."""
     rule = grant["arguments"].get("commands")
-    if rule is None or rule["rule"] != "exactly":
-        return []
-    return [_Line([str(part) for part in argv]) for argv in cast("list[list[Any]]", rule["value"])]
+    return cast("list[list[str]]", rule["value"]) if rule is not None and rule["rule"] == "exactly" else []
+
+
+def _quoted(argv: list[str]) -> str:
+    """A command so that every argument can be told from the next one; a placeholder such as {port} needs no quotes."""
+    return " ".join(part if _PLAIN.fullmatch(part) else shlex.quote(part) for part in map(str, argv))
 
 
 def _needs(task: Doc) -> str:
@@ -107,11 +106,14 @@ def _limits(task: Doc) -> str:
     return f"{duration(task['timeout_s'])}, {times}"
 
 
-def _right(grant: Doc) -> Text:
-    text = Text(grant["tool"])
-    rules = {name: rule for name, rule in grant["arguments"].items() if name != "commands" or rule["rule"] != "exactly"}
-    said = [f"{name} {_rule(rule)}" for name, rule in rules.items() if rule["rule"] != "exactly" or rule["value"] not in _EMPTY]
-    return text.append(f"  {', '.join(said)}", style=DIM) if said else text
+def _right(grant: Doc) -> RenderableType:
+    """A tool, and below it what each of its arguments may be; empty ones and the commands, shown before, are left out."""
+    rules = [
+        (f"  {name}", _rule(rule))
+        for name, rule in grant["arguments"].items()
+        if rule["rule"] != "exactly" or (name != "commands" and rule["value"] not in _EMPTY)
+    ]
+    return Group(Text(grant["tool"]), pairs(rows=rules)) if rules else Text(grant["tool"])
 
 
 def _rule(rule: Doc) -> str:

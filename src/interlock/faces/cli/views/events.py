@@ -1,0 +1,74 @@
+"""The events of a run in words."""
+
+from interlock.faces.cli.text import Doc, duration, time_of_day
+
+
+def event_line(event: Doc) -> str:
+    """An event on one line: its number, its time (UTC), the task that it is about, and what happened."""
+    return f"{event['seq']:>4}  {time_of_day(event['at'])}  {event.get('task', '-'):<22}  {what_happened(event)}"
+
+
+def what_happened(event: Doc) -> str:
+    """An event in words."""
+    if "task" not in event:
+        return _to_the_run(event)
+    return _to_an_effect(event) if event["type"] in _ABOUT_EFFECTS else _to_the_task(event)
+
+
+def with_error(what: str, error: Doc) -> str:
+    """What happened, why, and what to do about it."""
+    hint = f" ({error['hint']})" if error.get("hint") else ""
+    return f"{what}: {error['message']}{hint}" if error.get("message") else what
+
+
+def _to_the_run(event: Doc) -> str:
+    match event["type"]:
+        case "RunSubmitted":
+            run = event["run"]
+            return f"{run['run_id']} of {run['plan_id']} begins: {run['title']} ({len(run['graph']['tasks'])} steps)"
+        case "RunStarted":
+            return "the run has a slot"
+        case "RunAdopted":
+            return f"taken over by {event['owner']} after a restart"
+        case "RunCancelRequested":
+            return f"{event['by']} asks for the end: {event['reason']}"
+        case "RunFinished":
+            return with_error(event["status"].replace("_", " "), event["error"])
+        case other:
+            return other
+
+
+def _to_the_task(event: Doc) -> str:
+    match event["type"]:
+        case "TaskStarted":
+            return "starts" if event["attempt"] == 1 else f"starts, attempt {event['attempt']}"
+        case "TaskReported":
+            return event["message"]
+        case "TaskRetryScheduled":
+            return with_error(f"tried again in {duration(event['delay_s'])}", event["error"])
+        case "TaskReady":
+            return "is due again"
+        case "TaskFailed":
+            return with_error("failed", event["error"])
+        case "TaskSkipped" | "TaskCancelled" as kind:
+            return f"{kind.removeprefix('Task').lower()}: {event['reason']}"
+        case "TaskParked":
+            return f"asks: {event['question']} ({' | '.join(event['options'])}; see: interlock inbox)"
+        case "TaskAnswered":
+            return f"{event['by']} answers: {event['answer']}"
+        case other:
+            return other.removeprefix("Task").lower()
+
+
+_ABOUT_EFFECTS = {"IntentRecorded", "ReceiptRecorded", "CallRefused"}
+
+
+def _to_an_effect(event: Doc) -> str:
+    match event["type"]:
+        case "IntentRecorded":
+            return f"is about to {event['effect']} by {event['tool']}"
+        case "ReceiptRecorded":
+            how = "" if event["by"] == "act" else f" (told by {event['by']})"
+            return with_error(f"effect {event['outcome']}{how}", event["error"])
+        case _:
+            return with_error(f"was refused {event['tool']}", event["error"])
