@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     max_concurrent_workflows: int = Field(default=10, ge=1, le=100)
     max_concurrent_tasks_per_workflow: int = Field(default=8, ge=1, le=20)
     run_timeout_s: int = Field(default=14400, ge=300, le=86400)
+    task_timeout_s: int = Field(default=1800, ge=60, le=7200, description="For one install, build or test command.")
 
     keep_releases: int = Field(default=10, ge=2, description="Builds of a service that are kept; pinned ones always are.")
     keep_processes_days: float = Field(default=30, gt=0, description="How long the output of ended processes is kept.")

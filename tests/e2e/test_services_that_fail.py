@@ -1,9 +1,11 @@
 """Services on their bad days: a failed candidate never takes the old one down, and nothing that was started stays behind."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from harness.plane import Plane
@@ -156,8 +158,12 @@ class TestBreaches:
         await plane.deploy(sample, "v1.0.0")
         run_id = await plane.begin(f"deploy {sample.name} v1.1.0 to staging")
         await plane.task_runs(run_id, "watch-staging")
-        while (await plane.get(f"/runs/{run_id}"))["status"] == "running":
-            await plane.ask(sample, "/crash")
+        candidate = await plane.serving(sample)
+        assert candidate is not None
+        async with httpx.AsyncClient(trust_env=False) as http:
+            while (await plane.get(f"/runs/{run_id}"))["status"] == "running":
+                with suppress(httpx.TransportError):
+                    await http.get(f"http://127.0.0.1:{candidate['port']}/crash")
         run = await plane.ended(run_id)
         assert (run["status"], run["error"]["code"]) == ("rolled_back", "threshold_crossed")
         assert "restarted 2 times" in run["error"]["message"]

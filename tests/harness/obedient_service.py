@@ -3,6 +3,7 @@
 It is committed into the repositories that the tests deploy, and uses few modules so that it starts quickly.
 """
 
+import itertools
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import time
 from pathlib import Path
 
 told = json.loads(Path("behaviour.json").read_text())
-count = 0
+count = itertools.count(1)
 
 
 def say(line):
@@ -22,7 +23,6 @@ def say(line):
 
 class Handler(socketserver.StreamRequestHandler):
     def handle(self):
-        global count
         words = self.rfile.readline().split()
         while self.rfile.readline().strip():
             pass
@@ -36,10 +36,9 @@ class Handler(socketserver.StreamRequestHandler):
             say("crashing")
             os._exit(3)
         else:
-            count += 1
             time.sleep(told.get("slow_ms", 0) / 1000)
             every = told.get("fail_every", 0)
-            self.answer(500 if every and count % every == 0 else 200, told["version"])
+            self.answer(500 if every and next(count) % every == 0 else 200, told["version"])
 
     def answer(self, status, text):
         head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n"

@@ -23,6 +23,7 @@ from interlock.core.scope import Scope, system_scope
 from interlock.db.database import CONTROL, Database
 from interlock.db.migrate import migrate
 from interlock.delivery.building import Building
+from interlock.delivery.contracts import IncidentOpened, IncidentResolved
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.probing import Observer
 from interlock.delivery.recovery import Recovery
@@ -38,11 +39,13 @@ from interlock.faces.ws.runs import live_router
 from interlock.inbox.contracts import ItemAnswered
 from interlock.inbox.service import Inbox
 from interlock.plans.approval import ApprovalRules
-from interlock.plans.contracts import PlanApproved
+from interlock.plans.contracts import PlanApproved, PlanChanged
 from interlock.plans.gathering import Gathering
 from interlock.plans.handlers import PlanHandlers
+from interlock.plans.launching import Launching
 from interlock.plans.proposing import Proposing
 from interlock.plans.service import Plans
+from interlock.plans.wayback import WayBack
 from interlock.runs.active import Equipment
 from interlock.runs.contracts import RunBegan, RunEnded, TaskAsks
 from interlock.runs.driver import LocalDriver, owner_name
@@ -201,13 +204,18 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
     runs = Runs(database, driver)
     followers.append(runs)
 
-    gathering = Gathering(sources, delivery, incidents, home / "bundles", _watch_policy(settings))
+    gathering = Gathering(
+        sources, delivery, incidents, home / "bundles", _watch_policy(settings), float(settings.task_timeout_s)
+    )
     proposing = Proposing(sources, delivery, gathering, clock, timedelta(hours=settings.plan_lifetime_hours))
     rules = ApprovalRules(sources, delivery, incidents, signer, clock)
     plans = Plans(database, events, inbox, runs, proposing, rules, clock)
     limits = Limits(max_concurrent_tasks=settings.max_concurrent_tasks_per_workflow, timeout_s=settings.run_timeout_s)
-    plan_handlers = PlanHandlers(database, plans, runs, delivery, incidents, inbox, limits)
+    launching = Launching(runs, limits)
+    plan_handlers = PlanHandlers(plans, runs, launching, delivery, incidents)
+    way_back = WayBack(database, plans, runs, launching, delivery, incidents, inbox)
     _subscribe(events, journal_feed, plan_handlers, RunHandlers(database, inbox, runs))
+    _subscribe_way_back(events, way_back)
 
     services = Services(
         tenancy=Tenancy(database, clock),
@@ -253,11 +261,16 @@ def _subscribe(events: Events, journal: JournalFeed, plans: PlanHandlers, runs: 
     events.subscribe("plans.run", plans.plan_approved, PlanApproved)
     events.subscribe("plans.started", plans.run_started, RunBegan, feed=journal)
     events.subscribe("plans.finished", plans.run_finished, RunEnded, feed=journal)
-    events.subscribe("plans.incident", plans.incident_opened, "incident.opened")
-    events.subscribe("plans.answer", plans.item_answered, ItemAnswered)
     events.subscribe("runs.question", runs.task_asks, TaskAsks, feed=journal)
     events.subscribe("runs.answer", runs.item_answered, ItemAnswered)
     events.subscribe("runs.finished", runs.run_finished, RunEnded, feed=journal)
+
+
+def _subscribe_way_back(events: Events, way_back: WayBack) -> None:
+    events.subscribe("wayback.incident", way_back.incident_opened, IncidentOpened)
+    events.subscribe("wayback.place", way_back.plan_changed, PlanChanged)
+    events.subscribe("wayback.resolved", way_back.incident_resolved, IncidentResolved)
+    events.subscribe("wayback.answer", way_back.item_answered, ItemAnswered)
 
 
 def _components(

@@ -10,7 +10,7 @@ from interlock.core.ids import new_id
 from interlock.core.scope import Scope
 from interlock.db.database import Database
 from interlock.delivery import contracts, store
-from interlock.delivery.model import Deployment, Incident, Quarantine, Release
+from interlock.delivery.model import Deployment, FoundBy, Incident, Quarantine, Release
 from interlock.events.service import Events
 from interlock.inbox.service import Inbox
 
@@ -32,7 +32,7 @@ class Incidents:
         evidence: dict[str, Any],
         *,
         severity: Literal["warning", "critical"] = "warning",
-        found_by: Literal["run", "watch", "host"] = "run",
+        found_by: FoundBy = "run",
         asks: str = "",
     ) -> Incident:
         """Open an incident, or add to the one that is open. ``asks`` puts an alarm with these words into the inbox."""
@@ -40,7 +40,7 @@ class Incidents:
         async with self._database.write(scope) as session:
             incident = await store.open_incident_of(session.connection, deployment.deployment_id)
             if incident is None:
-                incident = _new(deployment, title, evidence, severity, at)
+                incident = _new(deployment, title, evidence, severity, found_by, at)
                 await store.put_incident(session.connection, incident)
                 data = contracts.IncidentOpened(
                     incident_id=incident.incident_id,
@@ -152,7 +152,12 @@ class Incidents:
 
 
 def _new(
-    deployment: Deployment, title: str, evidence: dict[str, Any], severity: Literal["warning", "critical"], at: str
+    deployment: Deployment,
+    title: str,
+    evidence: dict[str, Any],
+    severity: Literal["warning", "critical"],
+    found_by: FoundBy,
+    at: str,
 ) -> Incident:
     return Incident(
         incident_id=new_id("inc"),
@@ -164,6 +169,7 @@ def _new(
         severity=severity,
         title=title,
         evidence=evidence,
+        found_by=found_by,
         opened_at=at,
         state="open",
         timeline=((deployment.live_at or deployment.started_at, f"{deployment.version} got traffic"), (at, title)),

@@ -108,8 +108,8 @@ class WatchTask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StopTask(msgspec.Struct, frozen=True, kw_only=True):
-    """Stop the process of a deployment that traffic has left. ``drain_s`` is the time for requests under way. Where the candidate
-    of this run is meant, None stands for whatever it has started."""
+    """Stop the process of a deployment that traffic has left. ``drain_s`` is the time for requests under way. Where the
+    candidate of this run is meant, None stands for whatever it has started."""
 
     place: Place
     deployment_id: str | None = None

@@ -8,10 +8,12 @@ from interlock.core.canonical import digest
 from interlock.sources.model import Recipe, WatchPolicy
 
 Health = Literal["healthy", "unhealthy", "unknown"]
+FoundBy = Literal["run", "watch", "host"]
+"""Who found what went wrong: the ``run`` that acts on it, or the ``watch`` after the run; ``host`` where no release is to blame."""
 DeploymentState = Literal["starting", "live", "good", "paused", "retired", "failed", "rolled_back"]
 """``starting``: its process was started. ``live``: traffic goes to it, the watch has not passed. ``good``: the watch passed; it
 is what a rollback goes back to. ``paused``: stopped so that another one can take its place. ``retired``: another one took
-over, or it was stopped. ``failed``: it never got traffic. ``rolled_back``: traffic was taken away from it because it was bad."""
+over, or it was stopped. ``failed``: it never got traffic. ``rolled_back``: traffic was taken from it because it was bad."""
 
 _NEXT: dict[DeploymentState, frozenset[DeploymentState]] = {
     "starting": frozenset({"live", "failed"}),
@@ -117,6 +119,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     severity: Literal["warning", "critical"]
     title: str
     evidence: dict[str, Any]
+    found_by: FoundBy
     opened_at: str
     state: Literal["open", "resolved"]
     timeline: tuple[tuple[str, str], ...] = ()

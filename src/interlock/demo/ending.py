@@ -59,7 +59,7 @@ def end(folder: Path) -> list[Identity]:
     known = known_processes(folder / "home")
     end_processes(folder / "home")
     shutil.rmtree(folder, ignore_errors=True)
-    remains = {process for process in known if process.is_alive} | set(mentioning(f"{folder}/"))
+    remains = {process for process in known if process.is_alive} | set(mentioning(f"{folder}/home"))
     # A git that the control plane had started may be on its way out still.
     _until(lambda: not any(process.is_alive for process in remains), 2.0)
     return [process for process in remains if process.is_alive]

@@ -19,7 +19,6 @@ from interlock.sources.model import Command, Recipe, SmokeTest
 from interlock.tools.grants import Grant, Rule, exactly
 from interlock.tools.model import Effect
 
-COMMAND_TIMEOUT_S = 1800.0
 STEADY = Retry(max_attempts=4, delay_s=1.0)
 ONCE = Retry(max_attempts=1)
 ANYTHING = Rule(rule="decided")
@@ -126,11 +125,11 @@ def _command(plan: Blueprint, task_id: str, command: Command, after: str) -> str
         "commands": commands,
         "folder": plan.facts.folder,
         "environment": environment,
-        "timeout_s": COMMAND_TIMEOUT_S,
+        "timeout_s": plan.facts.command_timeout_s,
     }
-    plan.add(
-        task_id, "command", command.text, Effect.WRITE, inputs, needs=(after,), timeout_s=COMMAND_TIMEOUT_S + 60, retry=ONCE
-    )
+    # The command's own limit comes first: it can say what was printed until then.
+    limit_s = plan.facts.command_timeout_s + 60
+    plan.add(task_id, "command", command.text, Effect.WRITE, inputs, needs=(after,), timeout_s=limit_s, retry=ONCE)
     plan.grant(task_id, "command.run", **{name: exactly(value) for name, value in _plain(inputs).items()})
     return task_id
 

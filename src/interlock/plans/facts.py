@@ -11,7 +11,8 @@ from interlock.sources.ports import Ref
 
 
 class EnvironmentFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """One environment as it is when the plan is made. ``fallback`` is the release to go back to, intact."""
+    """One environment as it is when the plan is made. ``fallback`` is the release to go back to, intact; None where nothing
+    serves, or where what serves is to go and its files are damaged."""
 
     place: Place
     serving: Deployment | None
@@ -22,15 +23,12 @@ class EnvironmentFacts(msgspec.Struct, frozen=True, kw_only=True):
         return self.place.environment
 
     def pin(self) -> Pin:
-        if self.serving is None or self.fallback is None:
+        if self.serving is None:
             return Pin(environment=self.name)
-        return Pin(
-            environment=self.name,
-            deployment_id=self.serving.deployment_id,
-            release_id=self.fallback.release_id,
-            version=self.fallback.version,
-            bundle=self.fallback.bundle,
-        )
+        pin = Pin(environment=self.name, deployment_id=self.serving.deployment_id, version=self.serving.version)
+        if self.fallback is None:
+            return pin
+        return msgspec.structs.replace(pin, release_id=self.fallback.release_id, bundle=self.fallback.bundle)
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +53,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     strategy: str
     wants_tests: bool
     wants_smoke: bool
-    reason: str = ""
+    command_timeout_s: float
+    """For one install, build or test command."""
+    reason: str
+    """Why somebody wants it, where they said so."""
 
 
 def choose_strategy(said: str | None, analysis: Analysis) -> str:

@@ -51,6 +51,9 @@ def _service(facts: Facts) -> Iterable[Finding]:
 
 
 def _environment(facts: Facts, environment: EnvironmentFacts) -> Iterable[Finding]:
+    if environment.serving is not None and environment.fallback is None:
+        message = f"the files of {environment.serving.version} are damaged: it cannot be brought back"
+        yield _warning("no_way_back", message, environment.name, "if this fails, the service is taken out of traffic")
     if environment.serving is None:
         message = f"the first deployment to {environment.name}: there is nothing to roll back to"
         yield _warning("first_deployment", message, environment.name, "if it turns bad, it is taken out of traffic")
@@ -76,7 +79,7 @@ def changes_of(facts: Facts, commits: dict[str, tuple[str, ...]]) -> tuple[Chang
 
 def _way_back(environment: EnvironmentFacts) -> str:
     if environment.fallback is None:
-        return "nothing served before: it is taken out of traffic"
+        return "there is nothing to go back to: it is taken out of traffic"
     fallback = environment.fallback
     return f"{fallback.version} (release {fallback.release_id}, checked, pinned until superseded)"
 

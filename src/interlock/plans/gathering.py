@@ -18,22 +18,32 @@ from interlock.sources.service import LATEST, Sources
 
 class Gathering:
     """Reads everything that a plan depends on; writes nothing. ``bundles`` is the folder of all builds, ``watch`` holds the
-    thresholds of this installation, which apply where neither the service nor its module says anything."""
+    thresholds of this installation, which apply where neither the service nor its module says anything; ``command_timeout_s``
+    is the limit of one install, build or test command."""
 
-    def __init__(self, sources: Sources, delivery: Delivery, incidents: Incidents, bundles: Path, watch: WatchPolicy) -> None:
+    def __init__(
+        self,
+        sources: Sources,
+        delivery: Delivery,
+        incidents: Incidents,
+        bundles: Path,
+        watch: WatchPolicy,
+        command_timeout_s: float,
+    ) -> None:
         self._sources = sources
         self._delivery = delivery
         self._incidents = incidents
         self._bundles = bundles
         self._watch = watch
+        self._command_timeout_s = command_timeout_s
 
-    async def facts(self, scope: Scope, plan_id: str, wish: Understood) -> Facts:
+    async def facts(self, scope: Scope, plan_id: str, wish: Understood, reason: str) -> Facts:
         """Everything that the plan for ``wish`` rests on. Raises NotFound, Invalid or Conflict where no plan can be made."""
         service = await self._delivery.service(scope, wish.service or "")
         places = [await self._place(scope, service, name) for name in wish.environments]
         if wish.action in {"deploy", "build", "test"}:
-            return await self._from_source(scope, plan_id, wish, service, places)
-        return await self._from_release(scope, plan_id, wish, service, places)
+            return await self._from_source(scope, plan_id, wish, service, places, reason)
+        return await self._from_release(scope, plan_id, wish, service, places, reason)
 
     async def _place(self, scope: Scope, service: Service, environment: str) -> Place:
         route = await self._delivery.route(scope, service.name, environment)
@@ -42,7 +52,9 @@ class Gathering:
 
     # --- what is in the repository ---
 
-    async def _from_source(self, scope: Scope, plan_id: str, wish: Understood, service: Service, places: list[Place]) -> Facts:
+    async def _from_source(
+        self, scope: Scope, plan_id: str, wish: Understood, service: Service, places: list[Place], reason: str
+    ) -> Facts:
         mirror = self._sources.mirror(scope, service.repository)
         ref = await self._resolve(scope, service, wish.version)
         analysis = await self._sources.analyse(scope, service.repository, ref)
@@ -71,6 +83,8 @@ class Gathering:
             strategy=choose_strategy(wish.constraints.strategy, analysis) if wish.action == "deploy" else "recreate",
             wants_tests="tests" in wish.post_steps or wish.action == "test",
             wants_smoke=wish.action == "deploy",
+            command_timeout_s=self._command_timeout_s,
+            reason=reason,
         )
 
     async def _resolve(self, scope: Scope, service: Service, version: VersionWords | None) -> Ref:
@@ -100,10 +114,15 @@ class Gathering:
 
     # --- what was built before ---
 
-    async def _from_release(self, scope: Scope, plan_id: str, wish: Understood, service: Service, places: list[Place]) -> Facts:
-        environments = tuple([await self._environment(scope, service, place) for place in places])
+    async def _from_release(
+        self, scope: Scope, plan_id: str, wish: Understood, service: Service, places: list[Place], reason: str
+    ) -> Facts:
+        # What is to go need not be in order: a damaged release can be left behind.
+        leaves = wish.action in {"rollback", "stop"}
+        environments = tuple([await self._environment(scope, service, place, leaves=leaves) for place in places])
         release = await self._chosen_release(scope, wish, service, environments)
-        await self._delivery.check_intact(release)
+        if wish.action != "stop":
+            await self._delivery.check_intact(release)
         if wish.action == "rollback":
             await self._incidents.check_not_quarantined(scope, service.name, release.content)
         analysis = Analysis(tier=1, commit=release.commit, tree="", recipe=release.recipe)
@@ -125,6 +144,8 @@ class Gathering:
             strategy=choose_strategy(wish.constraints.strategy, analysis) if wish.action != "stop" else "recreate",
             wants_tests=False,
             wants_smoke=wish.action != "stop",
+            command_timeout_s=self._command_timeout_s,
+            reason=reason,
         )
 
     async def _chosen_release(
@@ -142,6 +163,9 @@ class Gathering:
         if target is None:
             message = f"{service.name} has nothing to go back to in {environment.name}"
             raise Conflict("rollback_target_missing", message, hint="deploy a version that works")
+        if target.release_id == environment.serving.release_id:
+            message = f"{target.version} serves in {environment.name} already"
+            raise Conflict("nothing_to_do", message, hint=f"to start it anew: restart {service.name} in {environment.name}")
         return await self._delivery.release(scope, target.release_id)
 
     async def _rollback_target(
@@ -157,21 +181,24 @@ class Gathering:
 
     # --- what serves ---
 
-    async def _environment(self, scope: Scope, service: Service, place: Place) -> EnvironmentFacts:
+    async def _environment(self, scope: Scope, service: Service, place: Place, *, leaves: bool = False) -> EnvironmentFacts:
         serving = await self._delivery.serving(scope, service.name, place.environment)
-        fallback: Release | None = None
-        if serving is not None:
-            fallback = await self._delivery.release(scope, serving.release_id)
-            await self._check_fallback(service, place, fallback)
+        fallback = await self._fallback(scope, service, place, serving, leaves=leaves) if serving else None
         return EnvironmentFacts(place=place, serving=serving, fallback=fallback)
 
-    async def _check_fallback(self, service: Service, place: Place, fallback: Release) -> None:
+    async def _fallback(
+        self, scope: Scope, service: Service, place: Place, serving: Deployment, *, leaves: bool
+    ) -> Release | None:
+        fallback = await self._delivery.release(scope, serving.release_id)
         try:
             await self._delivery.check_intact(fallback)
         except Conflict as error:
+            if leaves:
+                return None
             raise Conflict(
                 "rollback_target_missing",
                 f"{service.name} {fallback.version} in {place.environment} could not be brought back: {error.message}",
                 where=fallback.folder,
-                hint="restore the folder from a backup, or stop the service first",
+                hint=f"restore the folder from a backup, or stop the service first: stop {service.name} in {place.environment}",
             ) from error
+        return fallback

@@ -26,6 +26,8 @@ _NEXT: dict[PlanState, frozenset[PlanState]] = {
     "superseded": frozenset(),
 }
 UNDER_WAY: frozenset[PlanState] = frozenset({"approved", "running"})
+ENDED: frozenset[PlanState] = frozenset({"succeeded", "failed", "rolled_back"})
+"""Its run is over; only the plan's own way back takes it to ``running`` again."""
 
 
 def may_become(now: PlanState, then: PlanState) -> bool:

@@ -101,10 +101,10 @@ class Proposing:
         branches = tuple(ref.name for ref in await self._sources.branches(scope, service.repository))
         self._versions[name] = ServiceWords(name=name, tags=tags, branches=branches)
 
-    async def draft(self, scope: Scope, text: str, wish: Understood, history: dict[str, float]) -> Draft:
+    async def draft(self, scope: Scope, text: str, wish: Understood, history: dict[str, float], reason: str) -> Draft:
         """The plan for what was understood. Raises whatever makes it impossible, with what to do about it."""
         plan_id = new_id("plan")
-        facts = await self._gathering.facts(scope, plan_id, wish)
+        facts = await self._gathering.facts(scope, plan_id, wish, reason)
         graph, grants = lay_out(facts)
         if not graph.tasks:
             message = f"{facts.version} is built already: release {facts.release_id}"

@@ -14,7 +14,7 @@ from interlock.inbox.service import Inbox
 from interlock.plans import contracts, store
 from interlock.plans.approval import ApprovalRules, decode
 from interlock.plans.estimates import durations
-from interlock.plans.model import UNDER_WAY, Plan, PlanContent, PlanState, may_become
+from interlock.plans.model import ENDED, UNDER_WAY, Plan, PlanContent, PlanState, may_become
 from interlock.plans.proposing import Draft, Proposing
 from interlock.plans.words.model import Question, Understood
 from interlock.runs.service import Runs
@@ -53,9 +53,11 @@ class Plans:
         *,
         environment: str | None = None,
         repository: str | None = None,
+        reason: str = "",
         preview: bool = False,
     ) -> Draft | Question | Understood:
-        """The plan for a sentence, stored and waiting for approval; with ``preview`` nothing is stored.
+        """The plan for a sentence, stored and waiting for approval; with ``preview`` nothing is stored. ``reason``, where given,
+        is what the record says of a rollback.
 
         A `Question` where the sentence is not clear or asks for what is not on offer; the `Understood` itself for a status,
         which needs no plan. Raises what makes the plan impossible; that is on the record too.
@@ -66,7 +68,7 @@ class Plans:
             )
             if isinstance(wish, Question) or wish.action == "status":
                 return wish
-            draft = await self._proposing.draft(scope, text, wish, await self._history(scope, wish.service or ""))
+            draft = await self._proposing.draft(scope, text, wish, await self._history(scope, wish.service or ""), reason)
         except InterlockError as error:
             if not preview:
                 await self._record_refusal(scope, text, error)
@@ -203,6 +205,18 @@ class Plans:
             stored = await self._stored_in(session, plan_id)
             if may_become(stored.plan.state, state):
                 await self._move(session, msgspec.structs.replace(stored.plan, **fields), state, reason)
+
+    async def reopen(self, scope: Scope, plan_id: str, environment: str) -> bool:
+        """Take a plan that has ended to ``running`` for its way back in ``environment``; False, and nothing done, while another
+        plan is under way for the same place."""
+        async with self._database.write(scope) as session:
+            plan = (await self._stored_in(session, plan_id)).plan
+            for other in await store.in_states(session.connection, plan.service, sorted(UNDER_WAY)):
+                if other.plan_id != plan_id and environment in other.environments:
+                    return False
+            if plan.state in ENDED:
+                await self._move(session, plan, "running", f"{environment} is brought back")
+        return True
 
     async def _move(self, session: Session, plan: Plan, state: PlanState, reason: str) -> None:
         await store.save(session.connection, msgspec.structs.replace(plan, state=state, reason=reason))

@@ -11,7 +11,7 @@ import typer
 from interlock.core.canonical import digest_bytes
 from interlock.core.errors import Conflict, Invalid
 from interlock.faces.cli.api import Api
-from interlock.faces.cli.failures import Undecided
+from interlock.faces.cli.failures import REFUSED, Undecided
 from interlock.faces.cli.output import show
 from interlock.faces.cli.text import Doc
 from interlock.faces.cli.views.plan import whole_plan
@@ -24,11 +24,6 @@ class Decision:
     content_hash: str | None = None
     file: Path | None = None
     is_yes: bool = False
-
-    @property
-    def is_made(self) -> bool:
-        """Whether nobody has to be asked."""
-        return self.is_yes or self.content_hash is not None or self.file is not None
 
 
 def read_plan(api: Api, plan_id: str) -> tuple[Doc, str]:
@@ -51,13 +46,9 @@ def decide(api: Api, plan_id: str, decision: Decision, *, as_json: bool) -> Doc:
     return api.post("plans", plan_id, "approve", content_hash=content_hash)
 
 
-def confirm(plan_id: str, content_hash: str) -> None:
-    """Ask at the terminal. Raises `Undecided` where there is none, and Exit where the answer is no."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise _nobody_to_ask(plan_id, content_hash)
-    if not typer.confirm(f"\nApprove exactly this ({content_hash[:19]}…)?"):
-        typer.echo("Not approved; nothing was done.")
-        raise typer.Exit(1)
+def is_terminal() -> bool:
+    """Whether there is somebody who can be shown a plan, and asked."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _decided(decision: Decision) -> str | None:
@@ -73,11 +64,13 @@ def _asked(api: Api, plan_id: str, decision: Decision, *, as_json: bool) -> str:
     plan, content_hash = read_plan(api, plan_id)
     if decision.is_yes:
         return content_hash
-    if as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if as_json or not is_terminal():
         raise _nobody_to_ask(plan_id, content_hash)
     show(plan, whole_plan, as_json=False)
-    if plan["state"] == "pending_approval":
-        confirm(plan_id, content_hash)
+    # One that cannot be approved is refused by the control plane, which says why.
+    if plan["state"] == "pending_approval" and not typer.confirm(f"\nApprove exactly this ({content_hash[:19]}…)?"):
+        typer.echo("Not approved; nothing was done.")
+        raise typer.Exit(REFUSED)
     return content_hash
 
 

@@ -74,9 +74,13 @@ def _silently(api: Api, run_id: str) -> str:
 
 def _as_lines(api: Api, run_id: str) -> str:
     progress = Progress()
+    is_lost = False
 
     def notice(text: str) -> None:
-        say(text or "the connection is back")
+        nonlocal is_lost
+        if bool(text) is not is_lost:
+            say(text or "the connection is back")
+        is_lost = bool(text)
 
     for event in follow(api, run_id, notice):
         harmless = clean_data(event)

@@ -9,7 +9,7 @@ from interlock.core.clock import SystemClock
 from interlock.core.errors import Invalid
 from interlock.faces.cli.api import Api
 from interlock.faces.cli.context import context_of
-from interlock.faces.cli.deciding import Decision, confirm, decide, read_plan
+from interlock.faces.cli.deciding import Decision, decide, is_terminal, read_plan
 from interlock.faces.cli.failures import ASKED
 from interlock.faces.cli.output import AsJson, Limit, show, show_exactly, show_json
 from interlock.faces.cli.repository import repository_of
@@ -114,13 +114,12 @@ def rollback(
     api = Api(context_of(ctx))
     parsed = api.post("services", service, "rollback", environment=env, version=to)
     proposed = parsed.get("plan")
-    if proposed is None or not yes:
+    if proposed is None or (not yes and (as_json or not is_terminal())):
         sentence = f"roll back {service} in {env}" + (f" to {to}" if to else "")
         _show_parsed(parsed, sentence, is_stored=True, as_json=as_json)
-        if proposed is None or as_json:
-            raise typer.Exit(ASKED)
-        confirm(proposed["plan_id"], proposed["content_hash"])
-    decided = api.post("plans", proposed["plan_id"], "approve", content_hash=proposed["content_hash"])
+    if proposed is None or (as_json and not yes):
+        raise typer.Exit(ASKED)
+    decided = decide(api, proposed["plan_id"], Decision(is_yes=yes), as_json=as_json)
     _after_approval(api, decided, watch=watch, as_json=as_json)
 
 

@@ -33,9 +33,8 @@ def status(page: Doc) -> RenderableType:
     """What serves where, as observed."""
     rows = [_status_row(row) for row in page["items"]]
     nothing = "No service is registered there; see: interlock service list"
-    return listing(
-        ("service", "environment", "version", "health", "address", "observed"), rows, "Nothing.", wrapped=("observed",)
-    )
+    headings = ("service", "environment", "version", "health", "address", "notes")
+    return listing(headings, rows, nothing, wrapped=("notes",))
 
 
 def _status_row(row: Doc) -> list[RenderableType]:
@@ -87,7 +86,7 @@ def incidents(page: Doc, now: datetime) -> RenderableType:
             state(item["state"]),
             state(item["severity"]),
             since(item["opened_at"], now),
-            f"{item['service']} {item['version']} in {item['environment']}: {item['title']}",
+            item["title"],
         )
         for item in page["items"]
     ]
@@ -96,21 +95,20 @@ def incidents(page: Doc, now: datetime) -> RenderableType:
 
 def incident(found: Doc) -> RenderableType:
     """An incident with its timeline and the numbers that opened it."""
-    about = f"{found['service']} {found['version']} in {found['environment']}"
     header = pairs(
         (
             ("state", state(found["state"])),
             ("severity", state(found["severity"])),
             ("opened", moment(found["opened_at"])),
             ("resolved", moment(found["resolved_at"])),
+            ("service", f"{found['service']} {found['version']} in {found['environment']}"),
             ("deployment", found["deployment_id"]),
             ("release", found["release_id"]),
         )
     )
     timeline = pairs((moment(at), what) for at, what in found["timeline"])
     return Group(
-        title(found["incident_id"], about),
-        Text(found["title"]),
+        title(found["incident_id"], found["title"]),
         Text(""),
         header,
         section("Timeline", timeline),

@@ -100,7 +100,10 @@ def _header(plan: Doc) -> RenderableType:
             ("run", plan["run_id"]),
             ("source", f"{content['repository']}, {content['ref_kind']} {content['ref_name']} = {content['commit'][:12]}"),
             ("tier", _tier(plan["tier"])),
-            ("takes", f"about {duration(plan['estimate_s'])}, {straight} steps" + (f" and {spare} in reserve" if spare else "")),
+            (
+                "takes",
+                f"about {duration(plan['estimate_s'])}, {straight} steps" + (f" and {spare} in reserve" if spare else ""),
+            ),
             ("watch", _watch(content)),
             ("hash", plan["content_hash"]),
         )
@@ -117,7 +120,9 @@ def _watch(content: Doc) -> str:
         return ""
     said = {name: value for name, value in content["watch"].items() if value is not None}
     thresholds = [
-        text.format(said[name] * 100 if name == "error_rate" else said[name]) for name, text in _THRESHOLDS.items() if name in said
+        text.format(said[name] * 100 if name == "error_rate" else said[name])
+        for name, text in _THRESHOLDS.items()
+        if name in said
     ]
     then = "rolled back" if content["recipe"]["rollback"] == "automatic" else "a rollback is proposed"
     return f"{duration(said.get('window_s', 0))}; {then} on {', '.join(thresholds)}"

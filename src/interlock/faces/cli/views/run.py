@@ -105,6 +105,9 @@ class Progress:
             task.ended = task.ended or at
 
 
+STATE_WIDTH = 12
+
+
 class RunView:
     """The tasks of a run with states, attempts, notes and times; as many lines as the screen has room for.
 
@@ -124,7 +127,7 @@ class RunView:
         hidden, tasks = self._chosen(console.height)
         if hidden:
             yield Text(f"  … {hidden} more above", style=DIM)
-        yield self._table(tasks)
+        yield self._table(tasks, options.max_width)
         yield Text("")
         yield self._summary()
         if self._notice:
@@ -142,16 +145,21 @@ class RunView:
         start = max(0, min(first - 1, len(tasks) - room))
         return start, tasks[start : start + room]
 
-    def _table(self, tasks: list[Task]) -> Table:
+    def _table(self, tasks: list[Task], width: int) -> Table:
+        names = max((len(task.task_id) for task in tasks), default=0)
+        times = max((len(task.took(self._now)) for task in tasks), default=0)
+        rest = max(10, width - STATE_WIDTH - names - times - 3 * 2)
         grid = Table.grid(padding=(0, 2))
-        grid.add_column(no_wrap=True)
-        grid.add_column(no_wrap=True)
-        grid.add_column(justify="right", no_wrap=True, style=DIM)
-        grid.add_column(no_wrap=not self._is_last, overflow="fold" if self._is_last else "ellipsis")
+        grid.add_column(width=STATE_WIDTH, no_wrap=True)
+        grid.add_column(width=names, no_wrap=True)
+        grid.add_column(width=times, no_wrap=True, justify="right", style=DIM)
+        grid.add_column(width=rest, overflow="fold")
         for task in tasks:
-            note = Text(task.note or task.title, style="default" if task.note else DIM)
-            if task.attempt > 1:
-                note.append(f"  attempt {task.attempt}", style=DIM)
+            note = Text(f"attempt {task.attempt}: " if task.attempt > 1 else "", style=DIM)
+            note.append(task.note or task.title, style="default" if task.note else DIM)
+            if not self._is_last:
+                # One line each while it moves: the lines must not jump.
+                note.truncate(rest, overflow="ellipsis")
             name = Text(task.task_id, style=STRONG if task.status == "running" else "default")
             grid.add_row(state(task.status), name, task.took(self._now), note)
         return grid

@@ -1,0 +1,36 @@
+"""What was rolled back is not deployed again, whatever it is called."""
+
+from interlock.demo.checks.bad_release import BAD, GOOD
+from interlock.demo.findings import expect
+from interlock.demo.scene import ENVIRONMENT, Scene, last_line
+from interlock.demo.targets import process_folders
+
+DISGUISED = "v1.1.1"
+
+
+def try_again(scene: Scene) -> None:
+    """The same tag, then a new tag on a new commit with the same files."""
+    scene.teller.chapter(
+        "4  What was rolled back stays away",
+        "The content of v1.1.0 is in quarantine: not its name but its files. So it is refused under another tag too.",
+    )
+    with scene.findings.check(f"refuse {BAD}", "it is in quarantine, and the refusal names the incident") as same:
+        same.observed = _refused(scene, BAD)
+    scene.teller.verdict(same)
+    with scene.findings.check(f"refuse it as {DISGUISED}", "a new tag and commit with the same files are refused too") as other:
+        commit = scene.repositories["greeter"].tag_same_files(BAD, DISGUISED)
+        scene.teller.command(f"git tag {DISGUISED} {commit[:12]}   # a new commit, the same files")
+        other.observed = _refused(scene, DISGUISED)
+    scene.teller.verdict(other)
+
+
+def _refused(scene: Scene, version: str) -> str:
+    incident = str(scene.memory.get("incident", ""))
+    expect(bool(incident), "there is no incident to be named")
+    folders = len(process_folders(scene.stage.home))
+    output = scene.run("plan", f"deploy greeter {version} to {ENVIRONMENT}")
+    expect(output.exit_code != 0, f"{version} is planned again")
+    expect(incident in output.said, f"{incident} is not named: {last_line(output)}")
+    started = len(process_folders(scene.stage.home)) - folders
+    expect(started == 0, f"{started} processes were started")
+    return f"“{last_line(output)}”; no process was started; {scene.expect_version('greeter', GOOD)}"

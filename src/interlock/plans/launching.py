@@ -1,0 +1,65 @@
+"""From an approved plan, or a part of it, to its run."""
+
+from typing import Any
+
+import msgspec
+
+from interlock.core.errors import Conflict
+from interlock.core.scope import Scope
+from interlock.plans.model import Plan, PlanContent
+from interlock.runs.graph import TaskGraph, resolve
+from interlock.runs.model import Limits, Run
+from interlock.runs.service import Runs
+
+MAIN = "main"
+
+
+class Launching:
+    """Submits runs; ``limits`` bound each of them."""
+
+    def __init__(self, runs: Runs, limits: Limits) -> None:
+        self._runs = runs
+        self._limits = limits
+
+    async def submit(self, scope: Scope, plan: Plan, content: PlanContent, role: str, graph: TaskGraph) -> None:
+        """Start the run of ``graph`` in this role of the plan; once it was started, doing it again changes nothing."""
+        run = Run(
+            run_id=_run_id(plan.plan_id, role),
+            plan_id=plan.plan_id,
+            role=role,
+            title=plan.text if role == MAIN else f"{role} of: {plan.text}",
+            requested_by=plan.approval.by if plan.approval else plan.requested_by,
+            correlation_id=scope.correlation_id,
+            graph=graph,
+            grants=content.grants,
+            plan_hash=plan.content_hash,
+            limits=self._limits,
+        )
+        try:
+            await self._runs.submit(scope, run)
+        except Conflict as error:
+            # The event came twice, or the control plane died between the submission and the cursor.
+            if error.code != "run_exists":
+                raise
+
+
+def bound(graph: TaskGraph, outputs: dict[str, dict[str, Any]]) -> TaskGraph:
+    """The graph with references to tasks outside it replaced by what those gave when they ran."""
+    inside = {task.id for task in graph}
+    outside = {task_id: output for task_id, output in outputs.items() if task_id not in inside}
+
+    def bind(value: Any) -> Any:
+        if isinstance(value, dict) and set(value) == {"$output"}:  # pyright: ignore[reportUnknownArgumentType]
+            owner = str(value["$output"]).partition(".")[0]  # pyright: ignore[reportUnknownArgumentType]
+            return value if owner in inside else resolve(value, outside)  # pyright: ignore[reportUnknownVariableType]
+        if isinstance(value, dict):
+            return {key: bind(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
+        return [bind(item) for item in value] if isinstance(value, list) else value  # pyright: ignore[reportUnknownVariableType]
+
+    return TaskGraph(tasks=tuple(msgspec.structs.replace(task, inputs=bind(task.inputs)) for task in graph))
+
+
+def _run_id(plan_id: str, role: str) -> str:
+    """Derived from the plan: the same approval can only ever be the same run."""
+    suffix = "" if role == MAIN else "_" + role.replace(":", "_").replace("rollback", "rb")
+    return plan_id.replace("plan_", "run_") + suffix

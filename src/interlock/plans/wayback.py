@@ -1,0 +1,125 @@
+"""The way back after a run: what the standing watch finds starts the rollback that was approved with the plan, or proposes it.
+
+A place is changed by one plan at a time. While another plan is under way for it, a rollback waits for that plan's end; if what
+serves is another deployment then, there is nothing left to bring back.
+"""
+
+from interlock.core.errors import InterlockError
+from interlock.core.scope import Scope
+from interlock.db.database import Database
+from interlock.delivery.incidents import Incidents
+from interlock.delivery.model import Deployment, Incident
+from interlock.delivery.service import Delivery
+from interlock.events.model import Envelope
+from interlock.inbox.service import Inbox
+from interlock.plans.launching import Launching, bound
+from interlock.plans.model import ENDED, PlanContent
+from interlock.plans.service import Plans
+from interlock.runs.service import Runs
+
+ROLL_BACK = "roll back"
+TAKE_OUT = "take it out"
+LEAVE = "leave it"
+SUBJECT = "rollback:"
+
+
+class WayBack:
+    """Idempotent reactions; `bootstrap` subscribes them."""
+
+    def __init__(
+        self,
+        database: Database,
+        plans: Plans,
+        runs: Runs,
+        launching: Launching,
+        delivery: Delivery,
+        incidents: Incidents,
+        inbox: Inbox,
+    ) -> None:
+        self._database = database
+        self._plans = plans
+        self._runs = runs
+        self._launching = launching
+        self._delivery = delivery
+        self._incidents = incidents
+        self._inbox = inbox
+
+    async def incident_opened(self, scope: Scope, event: Envelope) -> None:
+        """``incident.opened`` by the standing watch: roll back as the approved plan says, or propose it."""
+        if event.data["found_by"] == "watch":
+            await self._act(scope, await self._incidents.get(scope, event.data["incident_id"]))
+
+    async def plan_changed(self, scope: Scope, event: Envelope) -> None:
+        """``plan.changed``: with the end of a plan its places are free, for what had to wait for it."""
+        if event.data["state"] not in ENDED:
+            return
+        plan, _ = await self._plans.get(scope, event.data["plan_id"])
+        for environment in plan.environments:
+            serving = await self._delivery.serving(scope, plan.service, environment)
+            incident = await self._incidents.open_for(scope, serving.deployment_id) if serving else None
+            if incident is not None and incident.found_by == "watch":
+                await self._act(scope, incident)
+
+    async def incident_resolved(self, scope: Scope, event: Envelope) -> None:
+        """``incident.resolved``: what was asked about it needs no answer any more."""
+        incident_id = event.data["incident_id"]
+        async with self._database.write(scope) as session:
+            for subject in (SUBJECT + incident_id, f"incident:{incident_id}"):
+                await self._inbox.withdraw(session, subject, event.data["how"])
+
+    async def item_answered(self, scope: Scope, event: Envelope) -> None:
+        """``inbox.answered``: a proposed rollback was decided."""
+        if event.subject.startswith(SUBJECT) and event.data["answer"] in {ROLL_BACK, TAKE_OUT}:
+            incident = await self._incidents.get(scope, event.subject.removeprefix(SUBJECT))
+            await self._bring_back(scope, incident)
+
+    async def _act(self, scope: Scope, incident: Incident) -> None:
+        deployment = await self._delivery.deployment(scope, incident.deployment_id)
+        _, content = await self._plans.get(scope, deployment.plan_id)
+        has_target = any(pin.environment == incident.environment and pin.release_id for pin in content.pins)
+        if content.recipe.rollback == "automatic" and has_target:
+            await self._bring_back(scope, incident)
+        elif await self._serves(scope, deployment):
+            await self._propose(scope, incident, content, has_target=has_target)
+
+    async def _propose(self, scope: Scope, incident: Incident, content: PlanContent, *, has_target: bool) -> None:
+        # Without anything to go back to, an outage may be worse than what was seen: that is for a person to weigh.
+        way = "roll {} back in {}" if has_target else "take {} out of {}"
+        title = f"{way.format(content.service, incident.environment)}? {incident.title}"
+        options = (ROLL_BACK if has_target else TAKE_OUT, LEAVE)
+        details = {"incident_id": incident.incident_id, "plan_id": content.plan_id}
+        async with self._database.write(scope) as session:
+            await self._inbox.ask(session, "proposal", SUBJECT + incident.incident_id, title, options, details)
+
+    async def _serves(self, scope: Scope, deployment: Deployment) -> bool:
+        serving = await self._delivery.serving(scope, deployment.service, deployment.environment)
+        return serving is not None and serving.deployment_id == deployment.deployment_id
+
+    async def _bring_back(self, scope: Scope, incident: Incident) -> None:
+        deployment = await self._delivery.deployment(scope, incident.deployment_id)
+        if incident.state != "open" or not await self._serves(scope, deployment):
+            return
+        try:
+            await self._start(scope, deployment)
+        except InterlockError as error:
+            if error.kind == "unavailable":
+                raise
+            title = f"the rollback of {incident.service} in {incident.environment} cannot begin: {error.message}"
+            asks = f"{title}. {incident.service} needs a person now."
+            evidence = {"rollback_error": error.as_dict()}
+            await self._incidents.open(scope, deployment, title, evidence, severity="critical", asks=asks)
+
+    async def _start(self, scope: Scope, deployment: Deployment) -> None:
+        """Run the plan's own way back: approved with it, so nothing new needs approval."""
+        plan, content = await self._plans.approved_content(scope, deployment.plan_id)
+        role = f"rollback:{deployment.environment}"
+        if any(run.role == role for run in await self._runs.listing(scope, plan_id=plan.plan_id)):
+            return
+        if not await self._plans.reopen(scope, plan.plan_id, deployment.environment):
+            return
+        main = await self._runs.get(scope, plan.run_id)
+        outputs = {task_id: task.output for task_id, task in main.tasks.items()}
+        # What has to go is what serves now: after an earlier way back that is not what the plan itself had started.
+        start = f"start-{deployment.environment}"
+        outputs[start] = outputs.get(start, {}) | {"deployment_id": deployment.deployment_id}
+        await self._launching.submit(scope, plan, content, role, bound(content.graph.branch(role), outputs))
