@@ -1,6 +1,7 @@
 """Verifying an exported record without the control plane that wrote it."""
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,9 +11,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from interlock.audit.checker import Checker
 from interlock.audit.model import GENESIS, Verdict, to_line
 
+_KEY = re.compile("[0-9a-fA-F]{64}")
+
 
 def verify_lines(lines: Iterable[str], public_key: str = "", expected_head: str = "") -> Verdict:
     """Check the lines of an export. ``public_key`` (64 hex digits) is the key to trust; empty trusts the one in the header."""
+    if public_key and not _KEY.fullmatch(public_key):
+        return _refused("the key to trust is not 64 hex digits")
     checker: Checker | None = None
     for number, line in enumerate(lines, 1):
         try:

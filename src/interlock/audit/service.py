@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from itertools import groupby
+from typing import Any
 
 from interlock.audit import store
 from interlock.audit.checker import Checker, readable_spans
-from interlock.audit.model import GENESIS, Rows, Seal, Span, Verdict, seal_hash, span_digest, to_line
+from interlock.audit.model import GENESIS, Rows, Seal, Span, Verdict, seal_hash, span_digest
 from interlock.audit.ports import RecordedFeed
 from interlock.core.clock import Clock, to_text
 from interlock.core.scope import Scope
@@ -54,19 +55,17 @@ class Audit:
                 break
         return checker.verdict()
 
-    async def export(self, scope: Scope) -> AsyncGenerator[str]:
-        """The record as lines that `verify_lines` checks without this database: a header, then rows and seals, each in JSON."""
-        yield to_line(
-            {"kind": "header", "format": 1, "tenant": scope.tenant, "public_key": self._signer.public_key(scope.tenant)}
-        )
+    async def export(self, scope: Scope) -> AsyncGenerator[dict[str, Any]]:
+        """The record as entries: a header, then rows and seals. As lines of JSON (`to_line`) `verify_lines` checks them without
+        this database."""
+        yield {"kind": "header", "format": 1, "tenant": scope.tenant, "public_key": self._signer.public_key(scope.tenant)}
         async for part in self._walk(scope):
             if isinstance(part, store.SealRow):
-                yield to_line({"kind": "seal", "seal": part.seal.decode("utf-8", "replace")})
+                yield {"kind": "seal", "seal": part.seal.decode("utf-8", "replace")}
                 continue
             feed, rows = part
             for position, content in rows:
-                text = content.decode("utf-8", "replace")
-                yield to_line({"kind": "row", "feed": feed, "position": position, "content": text})
+                yield {"kind": "row", "feed": feed, "position": position, "content": content.decode("utf-8", "replace")}
 
     async def _walk(self, scope: Scope) -> AsyncGenerator[tuple[str, Rows] | store.SealRow]:
         """Each seal behind the rows that it seals, then the rows that no seal covers."""

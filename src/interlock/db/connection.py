@@ -19,12 +19,18 @@ _held_back: WeakKeyDictionary[asyncio.Task[Any], asyncio.CancelledError] = WeakK
 class SteadyConnection(aiosqlite.Connection):
     """Holds a cancellation back while an operation is under way; `deliver_cancellation` raises it.
 
-    SQLite works in a thread that nobody can interrupt. A task that went away in the middle would leave behind a connection that is
-    still busy, and with it the writer's lock.
+    SQLite works in a thread that nobody can interrupt. A task that went away in the middle would leave behind a connection
+    that is still busy, and with it the writer's lock.
     """
 
+    def __init__(self, opener: Callable[[], Connection]) -> None:
+        super().__init__(opener, iter_chunk_size=64)
+        # A process that ends by an error must not wait for connections that nobody closes any more.
+        self._thread.daemon = True
+
     async def _execute(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        return await _to_its_end(super()._execute(fn, *args, **kwargs))
+        work: Coroutine[Any, Any, T] = super()._execute(fn, *args, **kwargs)  # pyright: ignore[reportUnknownMemberType]
+        return await _to_its_end(work)
 
     async def _connect(self) -> aiosqlite.Connection:
         return await _to_its_end(super()._connect())
@@ -32,8 +38,7 @@ class SteadyConnection(aiosqlite.Connection):
 
 async def connect(file: Path) -> aiosqlite.Connection:
     """Open ``file``."""
-    opener: Callable[[], Connection] = partial(open_file, file)
-    return await SteadyConnection(opener, 64)
+    return await SteadyConnection(partial(open_file, file))
 
 
 def deliver_cancellation() -> None:

@@ -9,7 +9,7 @@ from interlock.sources.model import Recipe, WatchPolicy
 
 Health = Literal["healthy", "unhealthy", "unknown"]
 FoundBy = Literal["run", "watch", "host"]
-"""Who found what went wrong: the ``run`` that acts on it, or the ``watch`` after the run; ``host`` where no release is to blame."""
+"""Who found what went wrong: the ``run`` that acts on it, or the ``watch`` after the run. ``host``: no release is to blame."""
 DeploymentState = Literal["starting", "live", "good", "paused", "retired", "failed", "rolled_back"]
 """``starting``: its process was started. ``live``: traffic goes to it, the watch has not passed. ``good``: the watch passed; it
 is what a rollback goes back to. ``paused``: stopped so that another one can take its place. ``retired``: another one took

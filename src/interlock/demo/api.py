@@ -25,7 +25,7 @@ class Api:
         self._plane = plane
         self._http = httpx.Client(timeout=TIMEOUT_S, trust_env=False)
 
-    def get(self, path: str, **query: str) -> Doc:
+    def get(self, path: str, **query: str | int) -> Doc:
         """The document at ``path``. Raises httpx.HTTPError."""
         return self._document(self._http.get(self._address(path), params=query, headers=self._headers()))
 
@@ -38,7 +38,7 @@ class Api:
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
             try:
-                runs = self.get("/runs", plan=plan_id)["items"]
+                runs: list[Doc] = self.get("/runs", plan=plan_id)["items"]
             except httpx.TransportError:
                 runs = []
             if runs:
@@ -47,7 +47,7 @@ class Api:
         raise TimeoutError(f"{plan_id} has no run after {patience_s:g} s")
 
     def follow(self, run_id: str) -> Iterator[Doc]:
-        """The events of a run from the first to the last, each once, over restarts of the control plane. Raises TimeoutError."""
+        """The events of a run from first to last, each once, over restarts of the control plane. Raises TimeoutError."""
         seen, heard_at = 0, time.monotonic()
         while time.monotonic() - heard_at < GONE_S:
             try:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import cast
 
 import httpx
 
@@ -15,7 +16,7 @@ POLL_S = 0.02
 NOWHERE = "http://127.0.0.1:9"
 
 
-class DidNotStart(Exception):
+class DidNotStartError(Exception):
     """`interlock serve` did not get ready."""
 
 
@@ -41,14 +42,14 @@ class ControlPlane:
 
     @property
     def pid(self) -> int:
-        """Raises DidNotStart where none was started."""
+        """Raises DidNotStartError where none was started."""
         return self._started().pid
 
     def start(self) -> float:
-        """`interlock serve --port 0`; returns after how many seconds it was ready. Raises DidNotStart."""
+        """`interlock serve --port 0`; returns after how many seconds it was ready. Raises DidNotStartError."""
         began = time.monotonic()
         with self._stage.server_log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603
+            self._process = subprocess.Popen(
                 [sys.executable, "-m", "interlock", "serve", "--port", "0"],
                 cwd=self._stage.folder,
                 env=self._stage.environ,
@@ -60,7 +61,7 @@ class ControlPlane:
             )
         while not self._is_ready():
             if self._process.poll() is not None or time.monotonic() - began > READY_PATIENCE_S:
-                raise DidNotStart(f"interlock serve did not get ready: {self._last_words()}")
+                raise DidNotStartError(f"interlock serve did not get ready: {self._last_words()}")
             time.sleep(POLL_S)
         return time.monotonic() - began
 
@@ -77,12 +78,12 @@ class ControlPlane:
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            raise DidNotStart("no control plane was started")
+            raise DidNotStartError("no control plane was started")
         return self._process
 
     def _address(self) -> dict[str, object]:
         try:
-            return json.loads((self._stage.home / "server.json").read_bytes())
+            return cast("dict[str, object]", json.loads((self._stage.home / "server.json").read_bytes()))
         except (OSError, ValueError):
             return {}
 

@@ -62,7 +62,9 @@ class Progress:
             case "TaskRetryScheduled":
                 self._teller.event("↻", "bold yellow", task, f"is tried again: {event['error'].get('message', '')}")
             case "TaskFailed":
-                self._teller.event("✗", "bold red", task, event["error"].get("message", "failed"))
+                self._teller.event(
+                    "✗", "bold red", task, f"{self._lasted(event):>5.1f} s  {event['error'].get('message', 'failed')}"
+                )
             case "TaskCompleted":
                 message = self._messages.get(task) or self._titles.get(task, "")
                 self._teller.event("✓", "green", task, f"{self._lasted(event):>5.1f} s  {message}")
@@ -70,5 +72,6 @@ class Progress:
                 pass
 
     def _lasted(self, event: Doc) -> float:
-        began = datetime.fromisoformat(self._started.get(event["task"], event["at"]))
-        return (datetime.fromisoformat(event["at"]) - began).total_seconds()
+        ended: str = event["at"]
+        began = self._started.get(event["task"], ended)
+        return (datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds()

@@ -42,7 +42,9 @@ class SampleRepository:
         for entry in self.path.iterdir():
             if entry.name != ".git":
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        shutil.copytree(source, self.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+        # Without the times of the files: git takes a file of the same size and time for the one that it knows.
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(source, self.path, copy_function=shutil.copyfile, dirs_exist_ok=True, ignore=ignored)
 
     def _git(self, *arguments: str) -> str:
         identity = ("-c", "user.name=Interlock demo", "-c", "user.email=demo@example.invalid", "-c", "commit.gpgsign=false")

@@ -13,7 +13,7 @@ FIRST_PORT, LAST_PORT = 12_000, 17_900
 MARKER = "interlock-demo"
 
 
-class NoPorts(Exception):
+class NoPortsError(Exception):
     """There is no room for the demo's services."""
 
 
@@ -35,7 +35,7 @@ class Stage:
 
 
 def set_up() -> Stage:
-    """Make the folder, for this user alone, and find the ports. Raises NoPorts."""
+    """Make the folder, for this user alone, and find the ports. Raises NoPortsError."""
     folder = Path(tempfile.mkdtemp(prefix=f"{MARKER}-"))
     (folder / MARKER).touch()
     first = _free_block()
@@ -55,7 +55,7 @@ def _free_block() -> int:
     for first in starts:
         if all(_is_free(port) for port in range(first, first + PORTS)):
             return first
-    raise NoPorts(f"no {PORTS} neighbouring ports are free between {FIRST_PORT} and {LAST_PORT}")
+    raise NoPortsError(f"no {PORTS} neighbouring ports are free between {FIRST_PORT} and {LAST_PORT}")
 
 
 def _is_free(port: int) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console, RenderableType
-from rich.padding import Padding
 from rich.rule import Rule
 from rich.status import Status
 from rich.table import Table
@@ -39,12 +38,16 @@ class Teller:
         """How many columns the output of a command may use."""
         return self._console.width - 2 * INDENT
 
-    def chapter(self, title: str, *lines: str) -> None:
+    def aside(self) -> "Teller":
+        """A teller for what happens at the same time; all is kept until its `release`."""
+        return Teller(self._console, is_held=True)
+
+    def chapter(self, title: str, text: str = "") -> None:
         """A heading, and what this is about."""
         self._print(Text())
         self._print(Rule(Text(title, style="bold"), align="left", style="cyan"))
-        for line in lines:
-            self.say(line)
+        if text:
+            self.say(text)
 
     def say(self, line: str) -> None:
         """A line of the story."""
@@ -57,13 +60,12 @@ class Teller:
 
     def output(self, text: str) -> None:
         """What a command printed."""
-        self._print(Padding(Text(text, style="dim"), (0, 0, 0, INDENT)))
+        for line in text.splitlines():
+            self._print(Text(" " * INDENT + line.rstrip(), style="dim", overflow="fold"))
 
     def event(self, mark: str, style: str, name: str, message: str) -> None:
         """One thing that happened to what is under way."""
-        line = Text.assemble((f"  {mark} ", style), (f"{name:<18} ", "bold"), message)
-        line.no_wrap = False
-        self._print(line)
+        self._print(Text.assemble((f"  {mark} ", style), (f"{name:<16} ", "bold"), message))
 
     def alarm(self, line: str) -> None:
         """Something that is done to the system on purpose."""

@@ -96,7 +96,7 @@ class Traffic:
             try:
                 status, version = _exchange(connection, keeps)
             except (http.client.RemoteDisconnected, ConnectionError):
-                # A server may close an idle connection at any time; every client then asks again on a new one (RFC 9112, 9.3.1).
+                # A server may close an idle connection at any time; clients then ask again on a new one (RFC 9112, 9.3.1).
                 connection.close()
                 if not is_reused:
                     raise

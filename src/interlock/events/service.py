@@ -107,13 +107,13 @@ class Events:
 
     async def dispatch(self, scope: Scope) -> None:
         """Carry events to handlers until cancelled."""
-        async with self._database.read(scope) as connection:
-            positions = await store.load_cursors(connection)
-        for subscription in self._subscriptions:
-            subscription.position = subscription.saved = positions.get(subscription.name, 0)
+        is_placed = False
         while True:
             self._wake.clear()
             try:
+                if not is_placed:
+                    await self._load_places(scope)
+                    is_placed = True
                 waits = [await self._advance(scope, subscription) for subscription in self._subscriptions]
             except Exception:
                 # Storage that does not answer must not end the dispatch: it goes on where it stood.
@@ -122,6 +122,12 @@ class Events:
             if min(waits, default=IDLE_POLL_S) > 0:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), min(waits, default=IDLE_POLL_S))
+
+    async def _load_places(self, scope: Scope) -> None:
+        async with self._database.read(scope) as connection:
+            positions = await store.load_cursors(connection)
+        for subscription in self._subscriptions:
+            subscription.position = subscription.saved = positions.get(subscription.name, 0)
 
     async def _advance(self, scope: Scope, subscription: _Subscription) -> float:
         """Handle one batch; returns the seconds until there may be more to do (0 for at once)."""

@@ -67,9 +67,16 @@ class Inbox:
     async def withdraw(self, session: Session, subject: str, reason: str) -> None:
         """Close what is open about ``subject`` because it settled itself."""
         for item in await store.open_about(session.connection, subject):
-            await store.save(session.connection, msgspec.structs.replace(item, state="withdrawn"))
-            data = ItemWithdrawn(item_id=item.item_id, reason=reason)
-            await self._events.publish(session, data, subject=subject)
+            await self._withdraw(session, item, reason)
+
+    async def withdraw_below(self, session: Session, prefix: str, reason: str) -> None:
+        """Close what is open about any subject that begins with ``prefix``."""
+        for item in await store.open_below(session.connection, prefix):
+            await self._withdraw(session, item, reason)
+
+    async def _withdraw(self, session: Session, item: Item, reason: str) -> None:
+        await store.save(session.connection, msgspec.structs.replace(item, state="withdrawn"))
+        await self._events.publish(session, ItemWithdrawn(item_id=item.item_id, reason=reason), subject=item.subject)
 
     async def listing(self, scope: Scope, state: str | None = "open", limit: int = 100) -> list[Item]:
         """Items in ``state`` (None for all), newest first."""

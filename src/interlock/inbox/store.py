@@ -40,6 +40,12 @@ async def open_about(connection: AsyncConnection, subject: str) -> list[Item]:
     return [_decoder.decode(row.item) for row in (await connection.execute(query)).all()]
 
 
+async def open_below(connection: AsyncConnection, prefix: str) -> list[Item]:
+    is_below = items.c.subject.startswith(prefix, autoescape=True)
+    query = select(items.c.item).where(is_below, items.c.state == "open").order_by(items.c.number)
+    return [_decoder.decode(row.item) for row in (await connection.execute(query)).all()]
+
+
 async def listing(connection: AsyncConnection, state: str | None, limit: int) -> list[Item]:
     query = select(items.c.item).order_by(items.c.number.desc()).limit(limit)
     if state is not None:

@@ -71,6 +71,8 @@ class ApprovalRules:
                 raise Conflict("environment_changed", message, where=content.plan_id, hint="make a new plan")
             if pin.release_id:
                 await self._check_way_back(scope, content, pin.release_id)
+        if content.action in {"rollback", "restart"}:
+            await self._delivery.check_intact(await self._delivery.release(scope, content.release_id))
         if content.action in {"deploy", "rollback"}:
             await self._incidents.check_not_quarantined(scope, content.service, content.content)
         return await self._check_ref(scope, content) if content.action in SOURCE_ACTIONS else ()

@@ -19,6 +19,9 @@ from interlock.plans.proposing import Draft, Proposing
 from interlock.plans.words.model import Question, Understood
 from interlock.runs.service import Runs
 
+LATEST = "latest"
+"""Stands for the newest plan wherever a plan's id is taken from a caller."""
+
 PREVIEW_FRESH_S = 5.0
 """A preview may rest on a repository fetched this long ago; a plan that is stored always looks anew."""
 
@@ -56,8 +59,8 @@ class Plans:
         reason: str = "",
         preview: bool = False,
     ) -> Draft | Question | Understood:
-        """The plan for a sentence, stored and waiting for approval; with ``preview`` nothing is stored. ``reason``, where given,
-        is what the record says of a rollback.
+        """The plan for a sentence, stored and waiting for approval; with ``preview`` nothing is stored. ``reason`` is what the
+        record will say of a rollback.
 
         A `Question` where the sentence is not clear or asks for what is not on offer; the `Understood` itself for a status,
         which needs no plan. Raises what makes the plan impossible; that is on the record too.
@@ -104,13 +107,13 @@ class Plans:
     # --- look ---
 
     async def get(self, scope: Scope, plan_id: str) -> tuple[Plan, PlanContent]:
-        """A plan and its content. Raises NotFound ``plan``, Internal ``plan_content``."""
-        stored = await self._stored(scope, plan_id)
+        """A plan and its content; the id may be `LATEST`. Raises NotFound ``plan``, Internal ``plan_content``."""
+        stored = await self._stored(scope, await self._resolved(scope, plan_id))
         return self._as_of_now(stored.plan), decode(stored.content)
 
     async def raw_content(self, scope: Scope, plan_id: str) -> bytes:
-        """The bytes of the content as they are stored. Raises NotFound ``plan``."""
-        return (await self._stored(scope, plan_id)).content
+        """The bytes of the content as they are stored; the id may be `LATEST`. Raises NotFound ``plan``."""
+        return (await self._stored(scope, await self._resolved(scope, plan_id))).content
 
     async def listing(
         self, scope: Scope, *, service: str | None = None, state: str | None = None, before: int | None = None, limit: int = 50
@@ -131,6 +134,7 @@ class Plans:
         Raises Conflict ``plan_altered``, ``plan_state``, ``plan_expired``, ``environment_changed``, ``tag_moved``,
         ``quarantined``, ``rollback_target_missing`` or ``busy``. A refusal is on the record.
         """
+        plan_id = await self._resolved(scope, plan_id)
         try:
             return await self._approve(scope, plan_id, content_hash)
         except InterlockError as error:
@@ -172,6 +176,7 @@ class Plans:
 
     async def reject(self, scope: Scope, plan_id: str, reason: str) -> Plan:
         """Turn a plan down. Raises NotFound, Conflict ``plan_state``."""
+        plan_id = await self._resolved(scope, plan_id)
         async with self._database.write(scope) as session:
             stored = await self._stored_in(session, plan_id)
             self._rules.check_open(stored.plan)
@@ -222,6 +227,15 @@ class Plans:
         await store.save(session.connection, msgspec.structs.replace(plan, state=state, reason=reason))
         data = contracts.PlanChanged(plan_id=plan.plan_id, state=state, reason=reason)
         await self._events.publish(session, data, subject=f"plan:{plan.plan_id}")
+
+    async def _resolved(self, scope: Scope, plan_id: str) -> str:
+        """The id itself, or that of the newest plan for `LATEST`: the content hash still says which plan was meant."""
+        if plan_id != LATEST:
+            return plan_id
+        newest = await self.listing(scope, limit=1)
+        if not newest:
+            raise NotFound("plan", "there is no plan yet", hint='make one: interlock plan "…"')
+        return newest[0][1].plan_id
 
     async def _stored(self, scope: Scope, plan_id: str) -> store.Stored:
         async with self._database.read(scope) as connection:

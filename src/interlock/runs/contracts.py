@@ -24,7 +24,7 @@ class RunEnded(EventData, frozen=True, kw_only=True):
 
 
 class TaskAsks(EventData, frozen=True, kw_only=True):
-    """A task waits for a person."""
+    """A task waits for a person; ``asked`` is the number of the event in the run's journal."""
 
     event_type = "run.task_asks"
     run_id: str
@@ -34,3 +34,4 @@ class TaskAsks(EventData, frozen=True, kw_only=True):
     question: str
     options: list[str]
     evidence: dict[str, Any]
+    asked: int

@@ -287,7 +287,8 @@ def _park(scheduler: Scheduler, command: m.Park) -> None:
 @_rule(m.Answer)
 def _answer(scheduler: Scheduler, command: m.Answer) -> None:
     task = scheduler.state.tasks.get(command.task)
-    if task is None or task.status is not m.TaskStatus.WAITING or not task.question:
+    is_waiting = task is not None and task.status is m.TaskStatus.WAITING and task.question
+    if task is None or not is_waiting or command.asked not in {0, task.question["asked"]}:
         raise Conflict("not_waiting", f"{command.task} is not waiting for an answer", where=scheduler.state.run.run_id)
     if command.answer not in task.question["options"]:
         choices = ", ".join(task.question["options"])

@@ -58,12 +58,16 @@ class LocalDriver:
         self._start_waiting()
 
     async def cancel(self, run_id: str, by: str, reason: str) -> None:
-        """Ask for the end of a run; branches that bring things back still run. Idempotent. Raises NotFound, Conflict."""
+        """Ask for the end of a run; branches that bring things back still run. Idempotent.
+
+        Raises Conflict ``run_not_active``, Unavailable ``run_suspended``.
+        """
         await self._apply(run_id, m.RequestCancel(at=self._now(), by=by, reason=reason))
 
-    async def answer(self, run_id: str, task: str, answer: str, by: str) -> None:
-        """Answer a task that waits for a person. Raises NotFound, Conflict ``not_waiting``, Invalid ``unknown_option``."""
-        await self._apply(run_id, m.Answer(at=self._now(), task=task, answer=answer, by=by))
+    async def answer(self, run_id: str, task: str, answer: str, by: str, asked: int = 0) -> None:
+        """Answer a task that waits for a person. Raises Conflict ``not_waiting`` or ``run_not_active``, Invalid
+        ``unknown_option``."""
+        await self._apply(run_id, m.Answer(at=self._now(), task=task, answer=answer, by=by, asked=asked))
 
     async def close(self) -> None:
         """Stop working; what is under way is recovered at the next start."""

@@ -117,7 +117,8 @@ def _task_cancelled(state: m.RunState, event: m.TaskCancelled) -> None:
 def _task_parked(state: m.RunState, event: m.TaskParked) -> None:
     task = state.tasks[event.task]
     task.status = m.TaskStatus.WAITING
-    task.question = {"question": event.question, "options": list(event.options), "evidence": event.evidence}
+    question = {"question": event.question, "options": list(event.options), "evidence": event.evidence}
+    task.question = {**question, "asked": state.seq + 1}
 
 
 @_on(m.TaskAnswered)

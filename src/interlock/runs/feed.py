@@ -54,13 +54,14 @@ def _envelope(row: Any) -> Envelope | None:
 
 
 def _data(row: Any, event: m.RunEvent) -> EventData | None:
-    about: dict[str, str] = {"run_id": row.run_id, "plan_id": row.plan_id, "role": row.role}
+    about: dict[str, Any] = {"run_id": row.run_id, "plan_id": row.plan_id, "role": row.role}
     match event:
         case m.RunStarted():
             return RunBegan(**about)
         case m.RunFinished(status=status, error=error):
             return RunEnded(status=str(status), error=error, **about)
         case m.TaskParked(task=task, question=question, options=options, evidence=evidence):
-            return TaskAsks(task=task, question=question, options=list(options), evidence=evidence, **about)
+            shown = list(options)
+            return TaskAsks(task=task, question=question, options=shown, evidence=evidence, asked=row.seq, **about)
         case _:
             return None

@@ -5,6 +5,7 @@ from interlock.core.scope import Scope
 from interlock.db.database import Database
 from interlock.events.model import Envelope
 from interlock.inbox.service import Inbox
+from interlock.runs.model import TaskStatus
 from interlock.runs.service import Runs
 
 
@@ -19,10 +20,15 @@ class RunHandlers:
     async def task_asks(self, scope: Scope, event: Envelope) -> None:
         """``run.task_asks``: open the question in the inbox."""
         data = event.data
+        task = (await self._runs.get(scope, data["run_id"])).tasks[data["task"]]
+        if task.status is not TaskStatus.WAITING or task.question.get("asked") != data["asked"]:
+            # Delivered late or twice: nobody waits for this answer any more.
+            return
         subject = f"run:{data['run_id']}/{data['task']}"
         kind = "parked_effect" if "key" in data["evidence"] else "question"
+        details = data["evidence"] | {"asked": data["asked"]}
         async with self._database.write(scope) as session:
-            await self._inbox.ask(session, kind, subject, data["question"], tuple(data["options"]), data["evidence"])
+            await self._inbox.ask(session, kind, subject, data["question"], tuple(data["options"]), details)
 
     async def item_answered(self, scope: Scope, event: Envelope) -> None:
         """``inbox.answered``: hand the answer to the task that asked."""
@@ -30,8 +36,10 @@ class RunHandlers:
         if kind != "run":
             return
         run_id, _, task = place.partition("/")
+        asked = (await self._inbox.get(scope, event.data["item_id"])).details.get("asked", 0)
+        caller = scope.acting_as(event.originating_agent)
         try:
-            await self._runs.answer(scope.acting_as(event.originating_agent), run_id, task, event.data["answer"])
+            await self._runs.answer(caller, run_id, task, event.data["answer"], asked)
         except Conflict as error:
             # Delivered twice, or the run ended meanwhile: the first answer counted.
             if error.code not in {"not_waiting", "run_not_active"}:
@@ -39,7 +47,5 @@ class RunHandlers:
 
     async def run_finished(self, scope: Scope, event: Envelope) -> None:
         """``run.finished``: questions of its tasks have no one left to answer to."""
-        run = await self._runs.get(scope, event.data["run_id"])
         async with self._database.write(scope) as session:
-            for task in run.tasks:
-                await self._inbox.withdraw(session, f"run:{run.run.run_id}/{task}", "the run has ended")
+            await self._inbox.withdraw_below(session, f"run:{event.data['run_id']}/", "the run has ended")

@@ -27,6 +27,7 @@ from interlock.tools.service import Toolbox, defaults, to_data, to_input
 log = structlog.get_logger(__name__)
 
 DO_IT = "it did not happen: do it"
+IT_HAPPENED = "it happened: go on"
 GIVE_UP = "stop here"
 ABORT_LIMIT_S = 60.0
 
@@ -150,6 +151,9 @@ class Ledger:
         if isinstance(probe, Done):
             await self._receive(key, "done", "probe", output=probe.output)
             return probe.output
+        if entry.answer == IT_HAPPENED:
+            await self._receive(key, "done", "person")
+            return {}
         if entry.answer == GIVE_UP:
             error = Forbidden("effect_in_doubt", f"a person stopped here: it cannot be told whether {tool.name} was done")
             self._told.add(key)
@@ -158,7 +162,7 @@ class Ledger:
         if isinstance(probe, Unknown) and entry.answer != DO_IT:
             raise NeedsApproval(
                 f"Was {tool.name} done? {probe.reason}",
-                (DO_IT, GIVE_UP),
+                (DO_IT, IT_HAPPENED, GIVE_UP),
                 {"tool": tool.name, "key": key, "reason": probe.reason},
             )
         if entry.answer:

@@ -103,7 +103,8 @@ class TaskState(msgspec.Struct, kw_only=True):
     """When the next attempt is due; empty unless the task waits for that."""
     retry_delay_s: float = 0.0
     question: dict[str, Any] = {}
-    """What the task asked last and nobody has answered: ``question``, ``options``, ``evidence``."""
+    """What the task asked last and nobody has answered: ``question``, ``options``, ``evidence``, and in ``asked`` the number of
+    the event that asked it."""
     answer: str = ""
     started_at: str = ""
     ended_at: str = ""
@@ -345,9 +346,12 @@ class Park(Command, frozen=True, kw_only=True):
 
 
 class Answer(Command, frozen=True, kw_only=True):
+    """``asked`` says which question is answered, by the number of its event; 0 for the one that is open."""
+
     task: str
     answer: str
     by: str
+    asked: int = 0
 
 
 class Note(Command, frozen=True, kw_only=True):

@@ -23,7 +23,7 @@ class Driver(Protocol):
 
     async def submit(self, run: m.Run) -> None: ...
     async def cancel(self, run_id: str, by: str, reason: str) -> None: ...
-    async def answer(self, run_id: str, task: str, answer: str, by: str) -> None: ...
+    async def answer(self, run_id: str, task: str, answer: str, by: str, asked: int = 0) -> None: ...
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,9 +56,12 @@ class Runs:
         await self._summary(scope, run_id)
         await self._driver.cancel(run_id, scope.principal, reason)
 
-    async def answer(self, scope: Scope, run_id: str, task: str, answer: str) -> None:
-        """Answer a task that waits for a person."""
-        await self._driver.answer(run_id, task, answer, scope.principal)
+    async def answer(self, scope: Scope, run_id: str, task: str, answer: str, asked: int = 0) -> None:
+        """Answer a task that waits for a person. ``asked`` is the number of the event that asked; 0 answers what is open.
+
+        Raises Conflict ``not_waiting`` or ``run_not_active``, Invalid ``unknown_option``, Unavailable ``run_suspended``.
+        """
+        await self._driver.answer(run_id, task, answer, scope.principal, asked)
 
     async def get(self, scope: Scope, run_id: str) -> m.RunState:
         """The state of a run, from its journal. Raises NotFound."""
@@ -98,9 +101,7 @@ class Runs:
         try:
             while True:
                 wake.clear()
-                # The status is read first: had the run ended before the events were read, they would all be in the page.
-                status = (await self._summary(scope, run_id))["status"]
-                page = await self.events(scope, run_id, after)
+                status, page = await self._page(scope, run_id, after)
                 for seq, event in page:
                     yield seq, event
                     after = seq
@@ -117,6 +118,13 @@ class Runs:
             if not self._followers[run_id]:
                 del self._followers[run_id]
 
+    async def _page(self, scope: Scope, run_id: str, after: int) -> tuple[str, list[tuple[int, m.RunEvent]]]:
+        """The run's status and the next events, as they were at one moment."""
+        async with self._database.read(scope) as connection:
+            summary = await store.summary(connection, run_id)
+            page = await store.events(connection, run_id, after, PAGE)
+        return _existing(summary, run_id)["status"], page
+
     def committed(self, run_ids: set[str]) -> None:
         """Called by the journal after each commit."""
         for run_id in run_ids:
@@ -126,6 +134,10 @@ class Runs:
     async def _summary(self, scope: Scope, run_id: str) -> dict[str, Any]:
         async with self._database.read(scope) as connection:
             summary = await store.summary(connection, run_id)
-        if summary is None:
-            raise NotFound("run", f"there is no run {run_id}", hint="see: interlock runs")
-        return summary
+        return _existing(summary, run_id)
+
+
+def _existing(summary: dict[str, Any] | None, run_id: str) -> dict[str, Any]:
+    if summary is None:
+        raise NotFound("run", f"there is no run {run_id}", hint="see: interlock runs")
+    return summary

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from interlock.demo.findings import expect
+from interlock.demo.findings import NotObserved, expect
 from interlock.demo.scene import ENVIRONMENT, Scene
 from interlock.demo.traffic import Answer, Traffic, tally
 
@@ -24,7 +24,7 @@ def deploy_bad_release(scene: Scene) -> None:
     """v1.1.0 under traffic: up without a loss, and back when the watch sees its errors."""
     scene.teller.chapter(
         "3  A release that turns bad under traffic",
-        "From now on about 50 requests a second go to greeter, on new and on kept connections. v1.1.0 passes its tests and its",
+        "From now on about 50 requests a second go to greeter, on new and on kept connections. v1.1.0 passes its tests and its "
         "health check, but has a defect that only ordinary traffic brings out. Nobody tells Interlock about it.",
     )
     episode: Episode | None = None
@@ -32,11 +32,11 @@ def deploy_bad_release(scene: Scene) -> None:
         episode = _play(scene)
         up.observed = _way_up(episode.answers)
     with scene.findings.check(f"roll {BAD} back", "errors cross the threshold, it goes, an incident says why") as back:
-        expect(episode is not None, f"{BAD} was not deployed")
-        if episode is not None:
-            expect(episode.status == "rolled_back", f"the run ended as {episode.status}")
-            incident = _incident(scene)
-            back.observed = f"{_way_back(episode.answers)}; {incident}; {scene.expect_version('greeter', GOOD)}"
+        if episode is None:
+            raise NotObserved(f"{BAD} was not deployed")
+        expect(episode.status == "rolled_back", f"the run ended as {episode.status}")
+        incident = _incident(scene)
+        back.observed = f"{_way_back(episode.answers)}; {incident}; {scene.expect_version('greeter', GOOD)}"
     scene.teller.verdict(up)
     scene.teller.verdict(back)
 

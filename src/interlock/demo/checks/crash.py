@@ -50,8 +50,8 @@ def kill_control_plane(scene: Scene) -> None:
     """SIGKILL at a random moment of the run of v1.2.0, then a new control plane on the same data folder."""
     scene.teller.chapter(
         "5  The control plane is killed in the middle of a deployment",
-        "v1.2.0 mends the defect. While it is deployed, under the same traffic, the control plane gets SIGKILL at a random moment",
-        "between the approval and the end of the run. Then one is started again; nobody tells it what to do.",
+        "v1.2.0 mends the defect. While it is deployed, under the same traffic, the control plane gets SIGKILL at a random "
+        "moment between the approval and the end of the run. Then one is started again; nobody tells it what to do.",
     )
     episode: Episode | None = None
     with scene.findings.check("outlive the control plane", "services and their traffic do not notice its death") as alive:
@@ -110,7 +110,7 @@ def _die_and_rise(scene: Scene, progress: Progress, approved_at: float, follower
     killed_at = time.monotonic()
     after_s, last_event = killed_at - approved_at, progress.last_event
     scene.teller.alarm(f"SIGKILL to the control plane, {after_s:.2f} s after the approval; last event seen: {last_event}")
-    scene.teller.command("interlock serve")
+    scene.teller.command("interlock serve --port 0")
     ready_s = scene.plane.start()
     scene.teller.output(f"ready after {ready_s:.1f} s, on the same data folder")
     return Death(after_s=after_s, last_event=last_event, killed_at=killed_at, back_at=time.monotonic())
@@ -130,7 +130,7 @@ def _ended_well(scene: Scene, episode: Episode) -> str:
     plan = scene.api.get(f"/plans/{episode.plan['plan_id']}")
     run = scene.api.get(f"/runs/{plan['run_id']}")
     expect(run["status"] == "completed", f"the run is {run['status']}: {run['error']}; {episode.death}")
-    events = scene.api.get(f"/runs/{plan['run_id']}/events", limit="1000")["items"]
+    events = scene.api.get(f"/runs/{plan['run_id']}/events", limit=1000)["items"]
     for kind, what in (("TaskCompleted", "task"), ("ReceiptRecorded", "key")):
         counts = Counter(event[what] for event in events if event["type"] == kind)
         twice = [name for name, count in counts.items() if count > 1]

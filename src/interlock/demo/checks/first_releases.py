@@ -14,7 +14,7 @@ def deploy_greeter(scene: Scene) -> None:
     """The service whose `ai-module.yaml` says how it is tested, started, checked and watched."""
     scene.teller.chapter(
         "1  From a sentence to a running service",
-        "greeter is a small HTTP service in a git repository of its own. Its ai-module.yaml says how to run it.",
+        "greeter is a small HTTP service in a git repository of its own. Its ai-module.yaml says how to run it. "
         "Nothing happens before somebody has read the plan and approved exactly that.",
     )
     with scene.findings.check("deploy greeter v1.0.0", "a sentence, an approved plan, and the service answers") as check:
@@ -33,7 +33,7 @@ def deploy_quotes(scene: Scene) -> None:
     """The service that says nothing about itself: all has to be found in its files."""
     scene.teller.chapter(
         "2  A service that says nothing about itself",
-        "quotes is a Flask service as people write it, without a module file. How to install and start it is found in its",
+        "quotes is a Flask service as people write it, without a module file. How to install and start it is found in its "
         "files; the plan shows each finding with its place. It has been on its way beside the first one all the time.",
     )
     with scene.findings.check("deploy quotes v1.0.0", "found by analysis, installed by pip into its own environment") as check:
@@ -51,6 +51,7 @@ def deploy_quotes(scene: Scene) -> None:
 
 def _smoke_tests(scene: Scene, plan_id: str) -> list[str]:
     run = scene.api.get(f"/runs/{scene.api.run_of(plan_id)}")
+    scene.memory["run_s"] = run["duration_s"]
     passed = [name for task in run["tasks"] if task["id"].startswith("smoke-") for name in task["output"].get("passed", [])]
     expect(bool(passed), "no smoke test was run")
     return passed

@@ -33,4 +33,4 @@ def _refused(scene: Scene, version: str) -> str:
     expect(incident in output.said, f"{incident} is not named: {last_line(output)}")
     started = len(process_folders(scene.stage.home)) - folders
     expect(started == 0, f"{started} processes were started")
-    return f"“{last_line(output)}”; no process was started; {scene.expect_version('greeter', GOOD)}"
+    return f"“{last_line(output)}” ({incident}); no process was started; {scene.expect_version('greeter', GOOD)}"

@@ -7,10 +7,11 @@ from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
 import httpx
+import typer
 from httpx_sse import EventSource
 
 from interlock.core.errors import Forbidden, Invalid
-from interlock.faces.cli.context import CliContext
+from interlock.faces.cli.context import CliContext, context_of
 from interlock.faces.cli.failures import Refused, Unreachable
 from interlock.faces.cli.text import Doc
 
@@ -35,6 +36,12 @@ class Api:
         # What is on this machine is asked directly: a proxy would get to see the token.
         self._http = httpx.Client(timeout=timeout, trust_env=not _is_local(self.url()))
 
+    def __enter__(self) -> "Api":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
     def get(self, *path: str, **query: Any) -> Doc:
         """The document at ``path``; parts of it and the query's values are quoted, None is left out."""
         return self._document(self._request("GET", path, query))
@@ -43,6 +50,12 @@ class Api:
         """Send ``body`` without its members that are None."""
         sent = {name: value for name, value in body.items() if value is not None}
         return self._document(self._request("POST", path, {}, sent))
+
+    def put(self, *path: str, **body: Any) -> Doc:
+        """Replace something; a field that is None is left out."""
+        return self._document(
+            self._request("PUT", path, {}, {name: value for name, value in body.items() if value is not None})
+        )
 
     def content(self, *path: str) -> bytes:
         """The bytes at ``path``, exactly."""
@@ -143,6 +156,11 @@ class Api:
     def _unreachable(self, why: str = "") -> Unreachable:
         message = f"no control plane answers at {self.url()}{why}"
         return Unreachable("unreachable", message, hint="start one: interlock serve")
+
+
+def api_of(ctx: typer.Context) -> Api:
+    """The API for a command; its connections are closed when the command ends."""
+    return ctx.with_resource(Api(context_of(ctx)))
 
 
 def _is_local(url: str) -> bool:

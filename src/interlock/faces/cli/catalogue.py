@@ -31,6 +31,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     "What is delivered": {
         "service add": Entry("delivery:add_service", "Register a service and its repository."),
         "service list": Entry("delivery:list_services", "List the services."),
+        "service watch": Entry("delivery:set_watch", "Set a service's own thresholds."),
         "status": Entry("delivery:status", "Show what serves where, as observed now."),
         "releases": Entry("delivery:releases", "List releases, newest first."),
         "incidents": Entry("delivery:incidents", "List incidents, or show one with its evidence."),

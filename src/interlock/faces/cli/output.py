@@ -5,16 +5,12 @@ import os
 import sys
 from collections.abc import Callable
 from io import TextIOWrapper
-from typing import Annotated, Any, TextIO, cast
+from typing import Any, TextIO, cast
 
 import typer
 from rich.console import Console, RenderableType
 
 from interlock.faces.cli.text import Doc, clean, clean_data
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-
-Limit = Annotated[int, typer.Option(min=1, max=200, help="At most so many.")]
 
 PIPE_WIDTH = 120
 """Columns where nobody told how wide it is, as in a pipe."""

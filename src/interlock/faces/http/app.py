@@ -26,7 +26,7 @@ def create_app(services: Services, lifespan: Lifespan | None = None, extra: Sequ
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        openapi_url=f"{PREFIX}/openapi.json",
+        openapi_url=None,
     )
     app.state.services = services
     problems.install(app)

@@ -50,7 +50,9 @@ class Watch(Body):
 
 class RollBack(Body):
     environment: str
-    version: str | None = Field(default=None, description="The version to go back to; the last known good one by default.")
+    version: str | None = Field(
+        default=None, pattern=r"^\S{1,200}$", description="The version to go back to; the last known good one by default."
+    )
     reason: str = Field(default="", max_length=500)
 
 

@@ -10,10 +10,10 @@ import typer
 
 from interlock.audit.offline import verify_lines
 from interlock.core.errors import Invalid
-from interlock.faces.cli.api import Api
-from interlock.faces.cli.context import context_of
+from interlock.faces.cli.api import api_of
 from interlock.faces.cli.failures import REFUSED
-from interlock.faces.cli.output import AsJson, say, show, show_json
+from interlock.faces.cli.options import AsJson
+from interlock.faces.cli.output import say, show, show_json
 from interlock.faces.cli.text import Doc, clean
 from interlock.faces.cli.views.record import verdict
 
@@ -34,7 +34,7 @@ def verify(
     if key is not None and (file is None or not _KEY.fullmatch(key)):
         raise Invalid("key", "--key takes 64 hex digits and goes with --file", where="--key")
     if file is None:
-        found = Api(context_of(ctx)).get("audit", "verify", head=head)
+        found = api_of(ctx).get("audit", "verify", head=head)
     else:
         found = _verify_file(file, key or "", head or "")
         if key is None and not as_json:
@@ -52,7 +52,7 @@ def export(
     """Write the whole record to a file. A file of that name is replaced once the export is complete."""
     aside = file.with_name(file.name + ".part")
     try:
-        with Api(context_of(ctx)).download("audit", "export") as pieces, aside.open("wb") as stream:
+        with api_of(ctx).download("audit", "export") as pieces, aside.open("wb") as stream:
             for piece in pieces:
                 stream.write(piece)
         size_bytes = aside.stat().st_size

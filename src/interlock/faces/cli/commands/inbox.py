@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from interlock.core.clock import SystemClock
-from interlock.faces.cli.api import Api
-from interlock.faces.cli.context import context_of
-from interlock.faces.cli.output import AsJson, show
+from interlock.faces.cli.api import api_of
+from interlock.faces.cli.options import AsJson
+from interlock.faces.cli.output import show
 from interlock.faces.cli.views.inbox import answered
 from interlock.faces.cli.views.inbox import inbox as inbox_view
 
@@ -15,7 +15,7 @@ from interlock.faces.cli.views.inbox import inbox as inbox_view
 def inbox(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List what waits for a person, with the commands that settle it."""
     if ctx.invoked_subcommand is None:
-        page = Api(context_of(ctx)).get("inbox")
+        page = api_of(ctx).get("inbox")
         show(page, lambda found: inbox_view(found, SystemClock().now()), as_json=as_json)
 
 
@@ -26,4 +26,4 @@ def answer(
     as_json: AsJson = False,
 ) -> None:
     """Answer an item."""
-    show(Api(context_of(ctx)).post("inbox", item, "answer", answer=given), answered, as_json=as_json)
+    show(api_of(ctx).post("inbox", item, "answer", answer=given), answered, as_json=as_json)

@@ -12,7 +12,8 @@ import typer
 
 from interlock.core.errors import Conflict, Invalid
 from interlock.faces.cli.failures import REFUSED
-from interlock.faces.cli.output import AsJson, show_json
+from interlock.faces.cli.options import AsJson
+from interlock.faces.cli.output import show_json
 from interlock.faces.cli.text import clean
 from interlock.sources.detect.files import MAX_FILE_BYTES
 from interlock.sources.module_file import MODULE_FILES, check_module
@@ -102,5 +103,5 @@ def _paths(folder: Path) -> Iterator[str]:
 
 def _service_name(text: str) -> str:
     """The nearest name that a service may have."""
-    name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-0123456789")[:40].strip("-")
+    name = re.sub(r"[^a-z0-9]+", "-", text.lower()).lstrip("-0123456789")[:40].strip("-")
     return name or "my-service"

@@ -7,11 +7,11 @@ import typer
 
 from interlock.core.clock import SystemClock
 from interlock.core.errors import Invalid
-from interlock.faces.cli.api import Api
-from interlock.faces.cli.context import context_of
+from interlock.faces.cli.api import Api, api_of
 from interlock.faces.cli.deciding import Decision, decide, is_terminal, read_plan
 from interlock.faces.cli.failures import ASKED
-from interlock.faces.cli.output import AsJson, Limit, show, show_exactly, show_json
+from interlock.faces.cli.options import AsJson, Limit
+from interlock.faces.cli.output import show, show_exactly, show_json
 from interlock.faces.cli.repository import repository_of
 from interlock.faces.cli.text import Doc
 from interlock.faces.cli.views.delivery import status
@@ -37,7 +37,7 @@ def plan(
     What is not clear is asked instead of guessed: exit code 2.
     """
     repository = repo and repository_of(repo)
-    api = Api(context_of(ctx))
+    api = api_of(ctx)
     parsed = api.post("commands", "parse", text=text, environment=env, repository=repository, preview=preview)
     _show_parsed(parsed, text, is_stored=not preview, as_json=as_json)
 
@@ -53,7 +53,7 @@ def show_plan(
     `--content` prints the canonical bytes whose hash is approved: keep them, read them, and approve them with
     `interlock approve PLAN --file FILE`.
     """
-    api = Api(context_of(ctx))
+    api = api_of(ctx)
     if content:
         show_exactly(api.content("plans", plan_id, "content"))
     else:
@@ -63,7 +63,7 @@ def show_plan(
 
 def plans(ctx: typer.Context, limit: Limit = 50, as_json: AsJson = False) -> None:
     """List plans, newest first."""
-    page = Api(context_of(ctx)).get("plans", limit=limit)
+    page = api_of(ctx).get("plans", limit=limit)
     show(page, lambda found: listing_of(found, SystemClock().now()), as_json=as_json)
 
 
@@ -83,7 +83,7 @@ def approve(
     """
     if sum((content_hash is not None, file is not None, yes)) > 1:
         raise Invalid("options", "--hash, --file and --yes exclude each other", hint="give one of them")
-    api = Api(context_of(ctx))
+    api = api_of(ctx)
     decided = decide(api, plan_id, Decision(content_hash=content_hash, file=file, is_yes=yes), as_json=as_json)
     _after_approval(api, decided, watch=watch, as_json=as_json)
 
@@ -95,7 +95,7 @@ def reject(
     as_json: AsJson = False,
 ) -> None:
     """Turn a plan down."""
-    show(Api(context_of(ctx)).post("plans", plan_id, "reject", reason=reason), rejected, as_json=as_json)
+    show(api_of(ctx).post("plans", plan_id, "reject", reason=reason), rejected, as_json=as_json)
 
 
 def rollback(
@@ -111,7 +111,7 @@ def rollback(
 
     Without a terminal and without `--yes` the plan waits for approval: exit code 2.
     """
-    api = Api(context_of(ctx))
+    api = api_of(ctx)
     parsed = api.post("services", service, "rollback", environment=env, version=to)
     proposed = parsed.get("plan")
     if proposed is None or (not yes and (as_json or not is_terminal())):

@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from interlock.core.clock import SystemClock
-from interlock.faces.cli.api import Api
-from interlock.faces.cli.context import context_of
-from interlock.faces.cli.output import AsJson, Limit, show
+from interlock.faces.cli.api import api_of
+from interlock.faces.cli.options import AsJson, Limit
+from interlock.faces.cli.output import show
 from interlock.faces.cli.views.run import run_cancelled
 from interlock.faces.cli.views.run import runs as runs_view
 from interlock.faces.cli.watching import watch_to_the_end
@@ -15,7 +15,7 @@ from interlock.faces.cli.watching import watch_to_the_end
 
 def runs(ctx: typer.Context, limit: Limit = 50, as_json: AsJson = False) -> None:
     """List runs, newest first."""
-    page = Api(context_of(ctx)).get("runs", limit=limit)
+    page = api_of(ctx).get("runs", limit=limit)
     show(page, lambda found: runs_view(found, SystemClock().now()), as_json=as_json)
 
 
@@ -30,7 +30,7 @@ def watch(
     A control plane that goes away is waited for; nothing is lost or shown twice when it is back. Interrupting this leaves
     the run alone.
     """
-    raise typer.Exit(watch_to_the_end(Api(context_of(ctx)), run_id, is_plain=plain, as_json=as_json))
+    raise typer.Exit(watch_to_the_end(api_of(ctx), run_id, is_plain=plain, as_json=as_json))
 
 
 def cancel(
@@ -40,4 +40,4 @@ def cancel(
     as_json: AsJson = False,
 ) -> None:
     """End a run; what it changed is brought back as its plan says."""
-    show(Api(context_of(ctx)).post("runs", run_id, "cancel", reason=reason), run_cancelled, as_json=as_json)
+    show(api_of(ctx).post("runs", run_id, "cancel", reason=reason), run_cancelled, as_json=as_json)

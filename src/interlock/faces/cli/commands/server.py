@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from interlock.faces.cli.context import context_of
-from interlock.faces.cli.output import AsJson
+from interlock.faces.cli.options import AsJson
 
 
 def serve(

@@ -29,6 +29,13 @@ def services(page: Doc, now: datetime) -> RenderableType:
     return listing(("service", "repository", "age"), rows, nothing, wrapped=("repository",))
 
 
+def thresholds(service: Doc) -> RenderableType:
+    """A service's own thresholds."""
+    said = [(name, _number(value)) for name, value in service["watch"].items() if value is not None]
+    rows = said or [("thresholds", "those of its module file")]
+    return Group(title(service["name"], "is watched by its own thresholds in later plans"), Text(""), pairs(rows))
+
+
 def status(page: Doc) -> RenderableType:
     """What serves where, as observed."""
     rows = [_status_row(row) for row in page["items"]]

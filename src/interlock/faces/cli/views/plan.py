@@ -92,6 +92,7 @@ def _header(plan: Doc) -> RenderableType:
     approval = plan["approval"]
     straight = sum(1 for task in content["graph"]["tasks"] if is_straight(task))
     spare = len(content["graph"]["tasks"]) - straight
+    in_reserve = f", {spare} more in reserve" if spare else ""
     return pairs(
         (
             ("state", decided),
@@ -100,10 +101,7 @@ def _header(plan: Doc) -> RenderableType:
             ("run", plan["run_id"]),
             ("source", f"{content['repository']}, {content['ref_kind']} {content['ref_name']} = {content['commit'][:12]}"),
             ("tier", _tier(plan["tier"])),
-            (
-                "takes",
-                f"about {duration(plan['estimate_s'])}, {straight} steps" + (f" and {spare} in reserve" if spare else ""),
-            ),
+            ("takes", f"about {duration(plan['estimate_s'])}: {straight} steps{in_reserve}"),
             ("watch", _watch(content)),
             ("hash", plan["content_hash"]),
         )

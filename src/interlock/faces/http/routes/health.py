@@ -2,13 +2,17 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Response
+import structlog
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from interlock import __version__
 from interlock.faces.http.access import CallerScope, TheServices
+from interlock.faces.http.services import Component
+
+log = structlog.get_logger(__name__)
 
 router = APIRouter(tags=["health"])
 guarded = APIRouter(tags=["health"])
@@ -22,10 +26,25 @@ async def health() -> dict[str, str]:
 @router.get("/ready", summary="It can do its work; each part reports")
 async def ready(services: TheServices) -> JSONResponse:
     """Names parts and whether they work, no more: it answers without a token."""
-    components: dict[str, dict[str, Any]] = {name: await check() for name, check in services.components.items()}
+    components = {name: await _report(check) for name, check in services.components.items()}
     is_ready = all(component["ok"] for component in components.values() if not component.get("optional"))
     body = {"status": "ready" if is_ready else "not ready", "components": components}
     return JSONResponse(body, status_code=200 if is_ready else 503)
+
+
+async def _report(check: Component) -> dict[str, Any]:
+    """What a part says of itself; one that cannot even say it does not work."""
+    try:
+        return await check()
+    except Exception as error:
+        log.warning("ready.check_failed", error=str(error))
+        return {"ok": False, "problem": "it does not answer; the reason is in the log of the server"}
+
+
+@guarded.get("/openapi.json", include_in_schema=False)
+async def openapi(request: Request, scope: CallerScope) -> dict[str, Any]:
+    """The description of this interface; it needs the token like everything else."""
+    return request.app.openapi()
 
 
 @guarded.get("/metrics", summary="Numbers for Prometheus", response_class=Response)
@@ -42,5 +61,5 @@ async def metrics(scope: CallerScope, services: TheServices) -> Response:
     incidents.set(len(await services.incidents.listing(scope, "open", 1000)))
     up = Gauge("interlock_component_up", "Whether a part works.", ["component"], registry=registry)
     for name, check in services.components.items():
-        up.labels(name).set(bool((await check())["ok"]))
+        up.labels(name).set(bool((await _report(check))["ok"]))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -22,10 +22,9 @@ async def parse_command(body: ParseCommand, scope: CallerScope, services: TheSer
     return await propose(services, scope, body)
 
 
-async def propose(services: Services, scope: Scope, body: ParseCommand) -> Parsed:
-    outcome = await services.plans.propose(
-        scope, body.text, environment=body.environment, repository=body.repository, preview=body.preview
-    )
+async def propose(services: Services, scope: Scope, body: ParseCommand, reason: str = "") -> Parsed:
+    options = {"environment": body.environment, "repository": body.repository}
+    outcome = await services.plans.propose(scope, body.text, **options, reason=reason, preview=body.preview)
     if isinstance(outcome, Question):
         return Parsed(kind="question", question=plain(outcome))
     if isinstance(outcome, Draft):
@@ -70,8 +69,12 @@ async def reject_plan(plan_id: str, body: RejectPlan, scope: CallerScope, servic
 
 @router.post("/services/{name}/rollback", summary="Plan the way back to the last known good release")
 async def roll_back(name: str, body: RollBack, scope: CallerScope, services: TheServices) -> Parsed:
+    # Looked up first: what becomes part of a sentence has to be a name that is known.
+    await services.delivery.service(scope, name)
+    await services.delivery.route(scope, name, body.environment)
     target = f" to {body.version}" if body.version else ""
-    return await propose(services, scope, ParseCommand(text=f"roll back {name} in {body.environment}{target}"))
+    sentence = ParseCommand(text=f"roll back {name} in {body.environment}{target}")
+    return await propose(services, scope, sentence, body.reason)
 
 
 def number_of(cursor: str | None) -> int | None:

@@ -1,0 +1,148 @@
+"""The command line with a real control plane, as a person at a terminal and as a script use it."""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import pytest
+import pytest_asyncio
+from typer.testing import CliRunner, Result
+
+from harness.sample import Sample
+from harness.server import Server
+from interlock.faces.cli.app import build_app
+from interlock.faces.cli.context import CliContext
+
+LIMIT_S = 60
+
+
+class Shell:
+    """Runs ``interlock`` on the data folder of a server."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        context = CliContext(home=server.home, url=None, token=None, serve=lambda _host, _port: 0, demo=lambda **_: 0)
+        self._app = build_app(context)
+
+    def run(self, *arguments: str) -> Result:
+        """As a script does: no terminal anywhere."""
+        return CliRunner().invoke(self._app, list(arguments))
+
+    def json(self, *arguments: str, code: int = 0) -> Any:
+        done = self.run(*arguments, "--json")
+        assert (done.exit_code, done.stderr) == (code, ""), done.output
+        return json.loads(done.stdout)
+
+    async def type(self, typed: str, *arguments: str) -> tuple[int, str]:
+        """At a terminal, with ``typed`` on the keyboard; returns the exit code and what was on the screen."""
+        return await asyncio.to_thread(self._type, typed, arguments)
+
+    def _type(self, typed: str, arguments: tuple[str, ...]) -> tuple[int, str]:
+        environment = {"PATH": os.environ["PATH"], "INTERLOCK_HOME": str(self.server.home), "TERM": "xterm"}
+        ours, theirs = pty.openpty()
+        program = [sys.executable, "-m", "interlock", *arguments]
+        process = subprocess.Popen(program, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        os.write(ours, typed.encode())
+        seen = b""
+        # The terminal is closed with an error once nobody else holds it.
+        with contextlib.suppress(OSError):
+            while piece := os.read(ours, 65536):
+                seen += piece
+        os.close(ours)
+        return process.wait(LIMIT_S), seen.decode()
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def shell(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shell]:
+    server = Server(tmp_path_factory.mktemp("server") / "home")
+    server.home.mkdir()
+    await server.start()
+    yield Shell(server)
+    await server.clear()
+
+
+@pytest.fixture
+def sample(tmp_path: Path, request: pytest.FixtureRequest) -> Sample:
+    made = Sample(tmp_path, f"shop-{crc32(request.node.name.encode())}")
+    made.release("v1")
+    return made
+
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def registered(shell: Shell, sample: Sample) -> None:
+    added = shell.json("service", "add", sample.name, "--repo", str(sample.path))
+    assert set(added["environments"]) == {"staging", "production"}
+
+
+async def test_from_words_to_a_watched_run(shell: Shell, sample: Sample) -> None:
+    registered(shell, sample)
+    planned = shell.run("plan", f"deploy v1 of {sample.name} to staging")
+    assert planned.exit_code == 0, planned
+    plan_id = planned.stdout.split()[0]
+    shown = shell.run("show", plan_id)
+    assert "service.py {port}" in shown.stdout
+    assert "\x1b" not in shown.stdout
+
+    code, screen = await shell.type("y\n", "approve", plan_id, "--watch")
+    assert code == 0, screen
+    assert f"sha256:{hashlib.sha256(shell.run('show', plan_id, '--content').stdout_bytes).hexdigest()}" in screen
+    assert "✓ completed" in screen
+
+    watched = shell.run("watch", plan_id)
+    assert watched.exit_code == 0
+    lines = watched.stdout.splitlines()
+    assert [int(line.split()[0]) for line in lines] == list(range(1, len(lines) + 1))
+    assert lines[-1].endswith("completed")
+
+    commands = ("plans", "runs", "releases", "incidents", "inbox", "service list", "quarantine list")
+    for done in [shell.run(*command.split()) for command in commands]:
+        assert (done.exit_code, done.stderr) == (0, ""), done.output
+    assert "✓ healthy" in shell.run("status", "--service", sample.name).stdout
+    back = shell.run("rollback", sample.name, "--env", "staging")
+    assert back.exit_code == 1, "there is nothing older to go back to"
+
+
+async def test_a_no_at_the_terminal_approves_nothing(shell: Shell, sample: Sample) -> None:
+    registered(shell, sample)
+    plan = shell.json("plan", f"deploy v1 of {sample.name} to staging")["plan"]
+    code, screen = await shell.type("n\n", "approve", plan["plan_id"])
+    assert code == 1
+    assert "Not approved; nothing was done." in screen
+    assert shell.json("show", plan["plan_id"])["state"] == "pending_approval"
+    assert shell.json("approve", plan["plan_id"], code=2)["code"] == "not_decided"
+    assert shell.json("reject", plan["plan_id"], "--reason", "not today")["reason"] == "not today"
+    assert shell.json("approve", plan["plan_id"], "--yes", code=1)["code"] == "plan_state"
+
+
+async def test_a_question_and_a_preview_store_nothing(shell: Shell, sample: Sample) -> None:
+    registered(shell, sample)
+    before = shell.json("plans")
+    asked = shell.run("plan", f"deploy {sample.name} to staging")
+    assert asked.exit_code == 2
+    assert f"interlock plan 'deploy v1 {sample.name} to staging'" in asked.stdout
+    preview = shell.run("plan", f"deploy v1 of {sample.name} to staging", "--preview")
+    assert "nothing was stored" in preview.stdout
+    assert shell.json("plans") == before
+
+
+async def test_the_exported_record_is_verified_without_the_server(shell: Shell, tmp_path: Path) -> None:
+    verdict = shell.json("audit", "verify")
+    assert verdict["ok"]
+    file = tmp_path / "record.jsonl"
+    assert shell.run("audit", "export", str(file)).exit_code == 0
+    assert shell.json("audit", "verify", "--file", str(file), "--head", verdict["head"])["ok"]
+    altered = file.read_text().replace("service.added", "service.lost", 1)
+    file.write_text(altered)
+    assert not shell.json("audit", "verify", "--file", str(file), code=1)["ok"]

@@ -1,0 +1,96 @@
+"""A control plane as a process of its own, to be killed and started again."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+from harness.plane import PATIENCE_S, Client
+from harness.ports import port_range
+from interlock.adapters.hosts.local import LocalHost
+
+SERVE = (sys.executable, "-c", "import sys; from interlock.bootstrap.serving import serve; sys.exit(serve(None, None))")
+
+
+class Server(Client):
+    """`start`, `kill` and `start` again: always on the same data folder."""
+
+    def __init__(self, home: Path, **settings: str) -> None:
+        self.home = home
+        self.host = LocalHost(home / "processes")
+        first, last = port_range()
+        own = {"HOME": home, "PORT": 0, "ENVIRONMENTS": "staging,production", "FIRST_PORT": first, "LAST_PORT": last}
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("INTERLOCK_")}
+        self.environment |= {f"INTERLOCK_{name}": str(value) for name, value in (own | settings).items()}
+        self.log = home.with_name(home.name + ".log")
+        self.process: subprocess.Popen[bytes] | None = None
+        self.url = ""
+
+    @property
+    def database_file(self) -> Path:
+        return self.home / "tenants" / "default.db"
+
+    async def start(self) -> None:
+        """Returns once it answers."""
+        await self.launch()
+        deadline = time.monotonic() + PATIENCE_S
+        while not await self._answers():
+            assert self.process is not None
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            await asyncio.sleep(0.01)
+
+    async def launch(self) -> None:
+        """Start the process and return at once."""
+        with self.log.open("ab") as log:
+            self.process = await asyncio.to_thread(
+                subprocess.Popen, SERVE, env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+
+    async def _answers(self) -> bool:
+        try:
+            address = json.loads((self.home / "server.json").read_text())
+            token = (self.home / "owner.token").read_text().strip()
+        except (OSError, ValueError):
+            return False
+        if self.process is None or address["pid"] != self.process.pid:
+            return False
+        self.url = address["url"]
+        headers = {"Authorization": f"Bearer {token}"}
+        http = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=30, trust_env=False)
+        try:
+            is_up = (await http.get("/health")).status_code == 200
+        except httpx.TransportError:
+            is_up = False
+        if not is_up:
+            await http.aclose()
+            return False
+        self.http = http
+        return True
+
+    async def kill(self) -> None:
+        """SIGKILL, to the control plane alone; what it started lives on."""
+        await self._end("kill")
+
+    async def terminate(self) -> int:
+        """SIGTERM; returns the exit code."""
+        return await self._end("terminate")
+
+    async def _end(self, how: str) -> int:
+        assert self.process is not None
+        getattr(self.process, how)()
+        code = await asyncio.to_thread(self.process.wait, PATIENCE_S)
+        if hasattr(self, "http"):
+            await self.http.aclose()
+        return code
+
+    async def clear(self) -> None:
+        """End the control plane and every process that was started from this data folder."""
+        if self.process is not None and self.process.poll() is None:
+            await self.kill()
+        await asyncio.gather(*(self.host.stop(key, 0) for key in sorted(await self.host.list())))
