@@ -1,5 +1,6 @@
 """The ``interlock`` command: hands the server, the demo and the place of the data folder to the command line."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -24,9 +25,11 @@ def main() -> None:
 
 
 def _serve(host: str | None, port: int | None) -> int:
-    # Loaded when serving only: the other commands must start fast.
+    # Loaded when serving only: the other commands must start fast. What is loaded stays: there is nothing to collect.
+    gc.disable()
     from interlock.bootstrap.serving import serve  # noqa: PLC0415
 
+    gc.enable()
     return serve(host, port)
 
 

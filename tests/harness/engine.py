@@ -1,8 +1,11 @@
 """A run engine over a real database, with bodies and tools of a test's own."""
 
 import asyncio
-import importlib
+import contextlib
+import functools
+import importlib.util
 import pkgutil
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -35,15 +38,22 @@ PATIENCE_S = 20.0
 
 def make_tables(database: Database, *tenants: str) -> None:
     """Make the tables of every slice in the control namespace and in those of ``tenants``."""
+    for namespace in (CONTROL, *tenants):
+        file = database.file(namespace)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(_empty(namespace == CONTROL))
+
+
+@functools.cache
+def _empty(is_control: bool) -> bytes:
+    """A database file with all tables and no rows."""
     for slice_ in pkgutil.iter_modules(interlock.__path__, "interlock."):
         if slice_.ispkg and importlib.util.find_spec(f"{slice_.name}.store"):
             importlib.import_module(f"{slice_.name}.store")
-    for namespace, metadata in [(CONTROL, control_metadata), *((tenant, tenant_metadata) for tenant in tenants)]:
-        file = database.file(namespace)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        engine = sqlalchemy.create_engine(f"sqlite:///{file}")
-        metadata.create_all(engine)
-        engine.dispose()
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        engine = sqlalchemy.create_engine("sqlite://", creator=lambda: connection, poolclass=sqlalchemy.StaticPool)
+        (control_metadata if is_control else tenant_metadata).create_all(engine)
+        return connection.serialize()
 
 
 def task(name: str, *needs: str, kind: str = "work", **fields: Any) -> TaskSpec:
@@ -53,7 +63,9 @@ def task(name: str, *needs: str, kind: str = "work", **fields: Any) -> TaskSpec:
 
 def run_of(*tasks: TaskSpec, run_id: str = "run_1", tools: Iterable[str] = (), **fields: Any) -> m.Run:
     """A run over ``tasks``, each of which may use ``tools`` with any label."""
-    grants = tuple(Grant(task=spec.id, tool=tool, arguments={"label": Rule(rule="decided")}) for spec in tasks for tool in tools)
+    grants = tuple(
+        Grant(task=spec.id, tool=tool, arguments={"label": Rule(rule="decided")}) for spec in tasks for tool in tools
+    )
     names = {"plan_id": f"plan_{run_id}", "role": "main", "title": "a test", "requested_by": "user:owner"}
     return m.Run(run_id=run_id, correlation_id="cor_test", graph=TaskGraph(tasks=tasks), grants=grants, **(names | fields))
 

@@ -169,8 +169,8 @@ async def test_a_full_disk_is_told_and_gone_once_there_is_space(small_disk, scop
         ballast.write_bytes(b"x" * 2**21)
     with pytest.raises(Unavailable) as full:
         async with database.write(scope) as session:
-            for number in range(2000):
-                await store.save_cursor(session, f"{number}-{'x' * 200}", number)
+            for number in range(200):
+                await store.save_cursor(session, f"{number}-{'x' * 10_000}", number)
     assert (full.value.code, full.value.where) == ("storage", str(database.file("default")))
     assert await places(database, scope) == {"before": 1}
     ballast.unlink()

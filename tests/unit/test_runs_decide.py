@@ -334,7 +334,13 @@ def test_adoption_starts_again_what_was_running_and_nothing_else():
     story.fail(retry.id, is_transient=True)
     story.do(m.Adopt, owner="next", epoch=2)
     attempts = {name: (str(state.status), state.attempt) for name, state in story.state.tasks.items()}
-    assert attempts == {"a": ("completed", 1), "b": ("waiting", 1), "c": ("running", 2), "d": ("running", 2), "r": ("waiting", 1)}
+    assert attempts == {
+        "a": ("completed", 1),
+        "b": ("waiting", 1),
+        "c": ("running", 2),
+        "d": ("running", 2),
+        "r": ("waiting", 1),
+    }
     assert story.do(m.Complete, task="c", attempt=1, output={}) == [], "the former attempt has no say any more"
 
 

@@ -50,7 +50,11 @@ def test_what_follows_from_a_reaction_is_cleanup_too():
 
 
 def test_references_are_found_and_replaced_wherever_they_stand():
-    inputs = {"port": {"$output": "start.port"}, "all": [{"$output": "build.x.digest"}, {"deep": {"$output": "gone.by"}}], "n": 1}
+    inputs = {
+        "port": {"$output": "start.port"},
+        "all": [{"$output": "build.x.digest"}, {"deep": {"$output": "gone.by"}}],
+        "n": 1,
+    }
     assert sorted(references(inputs)) == ["build.x.digest", "gone.by", "start.port"]
     outputs = {"start": {"port": 8080}, "build.x": {"digest": "sha256:1"}}
     assert resolve(inputs, outputs) == {"port": 8080, "all": ["sha256:1", {"deep": None}], "n": 1}

@@ -89,6 +89,8 @@ class Audit:
         while after < end:
             async with self._database.read(scope) as connection:
                 page = await store.page(connection, after, end, PAGE)
+            if not page:
+                return
             for row in page:
                 yield row
                 after = row.seq

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib
 import os
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
@@ -95,6 +96,7 @@ class ControlPlane:
         await self._ensure_token()
         await self.driver.recover()
         works = (self.events.dispatch(self.scope), self.watcher.run(self.scope), self._keep_forwarder(), self._tidy())
+        self._background.append(asyncio.create_task(asyncio.to_thread(_load_what_requests_need)))
         for work in works:
             self._background.append(asyncio.create_task(work))
 
@@ -235,6 +237,12 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
     watcher = Watcher(delivery, incidents, observer, clock)
     retention = Retention(delivery, host, clock, settings.keep_releases, timedelta(days=settings.keep_processes_days))
     return ControlPlane(settings, database, services, driver, watcher, events, forwarder, retention, scope, [])
+
+
+def _load_what_requests_need() -> None:
+    """Load, once the server is up, what it left out to start fast: so that the first request does not wait for it."""
+    for module in ("interlock.plans.words.parser", "interlock.sources.module_file", "interlock.faces.http.querying"):
+        importlib.import_module(module)
 
 
 def _executors(building: Building, rollout: Rollout, recovery: Recovery) -> dict[str, Executor]:

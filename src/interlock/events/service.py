@@ -157,7 +157,7 @@ class Events:
             await subscription.handler(caller, envelope)
         except Exception as error:
             subscription.failures += 1
-            log.exception("events.handler_failed", subscription=subscription.name, event=envelope.event_type)
+            log.exception("events.handler_failed", subscription=subscription.name, event_type=envelope.event_type)
             if subscription.failures < MAX_TRIES:
                 subscription.not_before = self._clock.monotonic() + min(60.0, 0.5 * 2**subscription.failures)
                 return False

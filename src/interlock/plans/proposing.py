@@ -19,7 +19,6 @@ from interlock.plans.findings import changes_of, findings_of
 from interlock.plans.gathering import Gathering
 from interlock.plans.model import Plan, PlanContent
 from interlock.plans.words.model import Question, ServiceWords, Understood, Vocabulary
-from interlock.plans.words.parser import parse
 from interlock.sources.service import Sources
 
 ALIASES = {
@@ -66,6 +65,9 @@ class Proposing:
         Versions are looked up for the service that was named, then the sentence is read again with them: a tag that was made
         a minute ago is known.
         """
+        # Loaded at the first sentence: the templates' engine is a tenth of a server's start.
+        from interlock.plans.words.parser import parse  # noqa: PLC0415
+
         vocabulary = await self._vocabulary(scope, environment, repository)
         understood = parse(text, vocabulary)
         name = understood.service if isinstance(understood, Understood) else understood.understood.service

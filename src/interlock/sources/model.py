@@ -13,6 +13,11 @@ MODULE_TYPES: tuple[ModuleType, ...] = ("web_app", "api", "ml_model", "data_pipe
 SERVICE_TYPES: tuple[ModuleType, ...] = ("web_app", "api")
 """The types that listen on a port, and so cannot be deployed without a start command."""
 
+MODULE_FILES = ("ai-module.yaml", "ai-module.yml")
+"""Where a repository says how it is built and run, at its root; the first one that is there decides."""
+
+MAX_MODULE_BYTES = 256 * 1024
+
 PORT_PLACEHOLDER = "{port}"
 """Stands in an argument for the port on which the service has to listen."""
 

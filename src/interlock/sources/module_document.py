@@ -11,7 +11,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.reader import ReaderError
 
-MAX_BYTES = 256 * 1024
+from interlock.sources.model import MAX_MODULE_BYTES
+
 MAX_DEPTH = 20
 MAX_VALUES = 5000
 MAX_ALIASES = 16
@@ -132,8 +133,8 @@ def read_document(content: str | bytes) -> Document:
 
 def _decoded(content: str | bytes) -> str:
     size = len(content)
-    if size > MAX_BYTES:
-        raise Unreadable(Place(1, 1, 0), f"larger than {MAX_BYTES // 1024} KiB", "leave away what is not needed")
+    if size > MAX_MODULE_BYTES:
+        raise Unreadable(Place(1, 1, 0), f"larger than {MAX_MODULE_BYTES // 1024} KiB", "leave away what is not needed")
     if isinstance(content, str):
         text = content
     else:

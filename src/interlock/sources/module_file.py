@@ -9,6 +9,7 @@ import msgspec
 from interlock.core.errors import Invalid
 from interlock.sources.commands import parse_arguments, parse_command
 from interlock.sources.model import (
+    MODULE_FILES,
     PORT_PLACEHOLDER,
     SERVICE_TYPES,
     Command,
@@ -21,9 +22,6 @@ from interlock.sources.model import (
 )
 from interlock.sources.module_document import Document, Path, Place, Unreadable, read_document
 from interlock.sources.module_schema import complaints
-
-MODULE_FILES = ("ai-module.yaml", "ai-module.yml")
-"""Names of the module file, at the root of a repository; the first one found decides."""
 
 MAX_DURATION_S = 24 * 3600.0
 

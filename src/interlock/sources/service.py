@@ -15,9 +15,7 @@ from interlock.core.errors import Invalid, LimitReached, NotFound
 from interlock.core.scope import Scope
 from interlock.sources.detect.families import detect_stack
 from interlock.sources.detect.files import MAX_FILE_BYTES, Read
-from interlock.sources.model import SERVICE_TYPES, Analysis, Evidence, Finding, Recipe
-from interlock.sources.module_document import MAX_BYTES
-from interlock.sources.module_file import MODULE_FILES, parse_module
+from interlock.sources.model import MAX_MODULE_BYTES, MODULE_FILES, SERVICE_TYPES, Analysis, Evidence, Finding, Recipe
 from interlock.sources.ports import Git, Ref
 from interlock.sources.versions import latest, newest_first
 
@@ -114,9 +112,12 @@ class Sources:
         return await self._tier_2(mirror, ref, paths, _service_name(url))
 
     async def _tier_1(self, mirror: str, ref: Ref, given: list[str]) -> Analysis:
+        # Loaded at the first module file: parser and validator take longer to load than a server may to start.
+        from interlock.sources.module_file import parse_module  # noqa: PLC0415
+
         file = given[0]
         try:
-            content = await self._git.read(mirror, ref.commit, file, MAX_BYTES)
+            content = await self._git.read(mirror, ref.commit, file, MAX_MODULE_BYTES)
         except LimitReached as error:
             raise Invalid("module_file", error.message, where=file, hint="leave away what is not needed") from error
         recipe = await asyncio.to_thread(parse_module, content or b"", file)

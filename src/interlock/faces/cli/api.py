@@ -48,14 +48,11 @@ class Api:
 
     def post(self, *path: str, **body: Any) -> Doc:
         """Send ``body`` without its members that are None."""
-        sent = {name: value for name, value in body.items() if value is not None}
-        return self._document(self._request("POST", path, {}, sent))
+        return self._document(self._request("POST", path, {}, _given(body)))
 
     def put(self, *path: str, **body: Any) -> Doc:
-        """Replace something; a field that is None is left out."""
-        return self._document(
-            self._request("PUT", path, {}, {name: value for name, value in body.items() if value is not None})
-        )
+        """Replace something by ``body`` without its members that are None."""
+        return self._document(self._request("PUT", path, {}, _given(body)))
 
     def content(self, *path: str) -> bytes:
         """The bytes at ``path``, exactly."""
@@ -111,10 +108,9 @@ class Api:
             yield response
 
     def _request(self, method: str, path: tuple[str, ...], query: Doc, body: Doc | None = None) -> httpx.Response:
-        sent = {name: value for name, value in query.items() if value is not None}
         headers = self._credentials()
         with self._reaching():
-            response = self._http.request(method, self._address(path), params=sent, json=body, headers=headers)
+            response = self._http.request(method, self._address(path), params=_given(query), json=body, headers=headers)
         if response.is_error:
             raise _refusal(response)
         return response
@@ -161,6 +157,10 @@ class Api:
 def api_of(ctx: typer.Context) -> Api:
     """The API for a command; its connections are closed when the command ends."""
     return ctx.with_resource(Api(context_of(ctx)))
+
+
+def _given(members: Doc) -> Doc:
+    return {name: value for name, value in members.items() if value is not None}
 
 
 def _is_local(url: str) -> bool:

@@ -16,7 +16,8 @@ from interlock.faces.cli.options import AsJson
 from interlock.faces.cli.output import show_json
 from interlock.faces.cli.text import clean
 from interlock.sources.detect.files import MAX_FILE_BYTES
-from interlock.sources.module_file import MODULE_FILES, check_module
+from interlock.sources.model import MODULE_FILES
+from interlock.sources.module_file import check_module
 from interlock.sources.module_schema import module_schema
 from interlock.sources.template import module_template
 

@@ -43,7 +43,7 @@ def steps(content: Doc) -> Iterable[RenderableType]:
     for grant in content["grants"]:
         grants.setdefault(grant["task"], []).append(grant)
     for heading, tasks in _groups(content):
-        blocks = [part for number, task in tasks for part in (_step(number, task, grants.get(task["id"], [])), Text(""))]
+        blocks = [part for number, task in tasks for part in (_step(number, task, grants.get(task["id"], [])), Text(" "))]
         yield section(heading, *blocks[:-1])
 
 

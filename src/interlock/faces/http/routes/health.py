@@ -5,8 +5,6 @@ from typing import Any
 import structlog
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from interlock import __version__
 from interlock.faces.http.access import CallerScope, TheServices
@@ -49,6 +47,10 @@ async def openapi(request: Request, scope: CallerScope) -> dict[str, Any]:
 
 @guarded.get("/metrics", summary="Numbers for Prometheus", response_class=Response)
 async def metrics(scope: CallerScope, services: TheServices) -> Response:
+    # Loaded when somebody asks: it is no part of a fast start.
+    from prometheus_client import CollectorRegistry, Gauge, generate_latest  # noqa: PLC0415
+    from prometheus_client.exposition import CONTENT_TYPE_LATEST  # noqa: PLC0415
+
     registry = CollectorRegistry()
     runs = Gauge("interlock_runs", "Runs by status.", ["status"], registry=registry)
     for status, count in (await services.runs.counts(scope)).items():
