@@ -6,7 +6,7 @@ import socket
 
 FIRST = 20_000
 PER_WORKER = 3_000
-PER_PLANE = 60
+PER_PLANE = 250
 
 _worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
 _places = itertools.cycle(range(PER_WORKER // PER_PLANE))

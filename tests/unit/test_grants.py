@@ -16,8 +16,7 @@ def grant(**arguments: Rule) -> list[Grant]:
 def is_allowed(rule: Rule, value: object) -> bool:
     try:
         check_call(grant(value=rule), "t", "tool", {"value": value})
-    except Forbidden as error:
-        assert error.code == "not_granted"
+    except Forbidden:
         return False
     return True
 
@@ -69,8 +68,9 @@ def test_a_rule_allows_what_it_says_and_nothing_that_looks_like_it(rule, value, 
     ],
 )
 def test_a_refusal_says_what_is_outside_the_plan(task, tool, arguments, what):
-    with pytest.raises(Forbidden, match=what):
+    with pytest.raises(Forbidden, match=what) as refusal:
         check_call(grant(path=under("/data")), task, tool, arguments)
+    assert refusal.value.code == "not_granted"
 
 
 def test_one_grant_has_to_cover_the_whole_call():
@@ -103,5 +103,5 @@ def test_input_and_output_of_a_tool_are_typed(tmp_path):
         to_input(tool, {"label": 1})
     assert (wrong.value.code, wrong.value.where) == ("tool_input", "test.create")
     assert to_data(tool, tool.output(label="x")) == {"label": "x"}
-    with pytest.raises(Invalid, match="tools: test.create"):
+    with pytest.raises(Invalid, match="tools: test"):
         Toolbox([tool]).get("test.remove")

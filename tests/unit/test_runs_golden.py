@@ -1,6 +1,6 @@
 """Histories of a deployment as the journal holds them. They stay readable: a new version goes on with the runs of an old one.
 
-Where a change of the rules is meant, write the files anew: ``PYTHONPATH=tests .venv/bin/python tests/unit/test_runs_golden.py``.
+Where a change of the rules is meant, write them anew: ``PYTHONPATH=tests .venv/bin/python tests/unit/test_runs_golden.py``.
 """
 
 from collections.abc import Callable

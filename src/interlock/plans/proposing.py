@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from interlock.core.clock import Clock, to_text
-from interlock.core.errors import Conflict, Invalid, NotFound
+from interlock.core.errors import Conflict, Invalid, NotFound, Unavailable
 from interlock.core.ids import new_id
 from interlock.core.scope import Scope
 from interlock.delivery.service import Delivery
@@ -28,6 +28,8 @@ ALIASES = {
     "development": "dev",
 }
 LOG_LINES = 20
+FROM_RELEASES = frozenset({"rollback", "restart", "stop", "status"})
+"""Actions that need no repository, and so work while it cannot be reached."""
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,10 +76,12 @@ class Proposing:
         if name is None or not any(item.name == name for item in vocabulary.services):
             return understood
         before = self._versions.get(name)
-        await self._refresh(scope, name, fresh_within_s)
-        if self._versions.get(name) == before:
-            return understood
-        return parse(text, await self._vocabulary(scope, environment, repository))
+        unreachable = await self._refresh(scope, name, fresh_within_s)
+        if self._versions.get(name) != before:
+            understood = parse(text, await self._vocabulary(scope, environment, repository))
+        if unreachable is not None and not (isinstance(understood, Understood) and understood.action in FROM_RELEASES):
+            raise unreachable
+        return understood
 
     async def _vocabulary(self, scope: Scope, environment: str | None, repository: str | None) -> Vocabulary:
         services = await self._delivery.services(scope)
@@ -96,12 +100,19 @@ class Proposing:
         words = tuple(self._versions.get(service.name, ServiceWords(name=service.name)) for service in services)
         return Vocabulary(services=words, environments=environments, aliases=aliases)
 
-    async def _refresh(self, scope: Scope, name: str, fresh_within_s: float) -> None:
+    async def _refresh(self, scope: Scope, name: str, fresh_within_s: float) -> Unavailable | None:
+        """Learn the versions of a service anew. Where its repository cannot be reached, the error is returned and what was known
+        of it last still holds."""
         service = await self._delivery.service(scope, name)
-        await self._sources.sync(scope, service.repository, fresh_within_s=fresh_within_s)
+        unreachable: Unavailable | None = None
+        try:
+            await self._sources.sync(scope, service.repository, fresh_within_s=fresh_within_s)
+        except Unavailable as error:
+            unreachable = error
         tags = tuple(ref.name for ref in await self._sources.versions(scope, service.repository))
         branches = tuple(ref.name for ref in await self._sources.branches(scope, service.repository))
         self._versions[name] = ServiceWords(name=name, tags=tags, branches=branches)
+        return unreachable
 
     async def draft(self, scope: Scope, text: str, wish: Understood, history: dict[str, float], reason: str) -> Draft:
         """The plan for what was understood. Raises whatever makes it impossible, with what to do about it."""

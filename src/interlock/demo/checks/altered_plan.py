@@ -2,11 +2,13 @@
 
 import hashlib
 import random
+import re
 from pathlib import Path
 
 from interlock.demo.findings import expect
 from interlock.demo.scene import Scene, last_line
 
+_LONG_HASH = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
 WORDS = "deploy greeter v1.2.0 to production"
 
 
@@ -28,7 +30,8 @@ def approve_altered(scene: Scene) -> None:
         expect(output.exit_code != 0 and "altered" in output.said, f"it was not refused: {last_line(output)}")
         state = scene.api.get(f"/plans/{plan['plan_id']}")["state"]
         expect(state == "pending_approval", f"the plan is {state} now")
-        check.observed = f"the bytes hash to what the plan says; with byte {position} changed: “{last_line(output)}”"
+        refusal = _LONG_HASH.sub(r"\1…", last_line(output))
+        check.observed = f"the bytes hash to what the plan says; with byte {position} changed: “{refusal}”"
         scene.run("reject", plan["plan_id"])
     scene.teller.verdict(check)
 

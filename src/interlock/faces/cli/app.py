@@ -1,7 +1,8 @@
 """The ``interlock`` command: every command is loaded when it runs, so that help is there at once."""
 
+import contextlib
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Annotated, Any, cast
 
 import typer
@@ -18,15 +19,22 @@ HELP = "The control plane for software delivery done by agents: words become a p
 NAMES = {"help_option_names": ["-h", "--help"]}
 
 
+@contextlib.contextmanager
+def _reporting(ctx: Any) -> Generator[None]:
+    """Shows an error as the command was asked to, and ends with the exit code that stands for it."""
+    try:
+        yield
+    except InterlockError as error:
+        report(error, as_json=bool(ctx.params.get("as_json")))
+        raise typer.Exit(exit_code(error)) from error
+
+
 class LoadedCommand(TyperCommand):
     """A command whose errors are shown, with the exit code that stands for them."""
 
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with _reporting(ctx):
             return super().invoke(ctx)
-        except InterlockError as error:
-            report(error, as_json=bool(ctx.params.get("as_json")))
-            raise typer.Exit(exit_code(error)) from error
 
 
 class LazyGroup(TyperGroup):
@@ -59,11 +67,8 @@ class LazyGroup(TyperGroup):
                     formatter.write_dl([(self._shown(path), text) for path, text in inside.items()])
 
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with _reporting(ctx):
             return super().invoke(ctx)
-        except InterlockError as error:
-            report(error, as_json=bool(ctx.params.get("as_json")))
-            raise typer.Exit(exit_code(error)) from error
 
     def _prefix(self) -> tuple[str, ...]:
         return (self.name,) if self.name else ()

@@ -1,5 +1,6 @@
 """Text for people: what comes from outside made harmless, times and durations made short."""
 
+import json
 import math
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -33,6 +34,11 @@ def clean_data(value: Any) -> Any:
     if isinstance(value, list):
         return [clean_data(item) for item in cast("list[Any]", value)]
     return value
+
+
+def as_text(value: Any) -> str:
+    """A JSON value as it is read in a line: a text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def parsed(at: str) -> datetime | None:

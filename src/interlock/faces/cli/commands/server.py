@@ -22,9 +22,9 @@ def serve(
 
 def demo(
     ctx: typer.Context,
-    once: Annotated[bool, typer.Option("--once", help="Tell the story and end, without waiting for anybody.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Leave nothing behind, which is so without --keep too.")] = False,
     as_json: AsJson = False,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep what the demo made.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the server and the services up at the end.")] = False,
 ) -> None:
-    """Tell the whole story here: words, plan, approval, durable run, watched release, rollback."""
+    """Tell the whole story on this machine: words, plan, approval, durable run, watched release, rollback."""
     raise typer.Exit(context_of(ctx).demo(once=once, as_json=as_json, keep=keep))

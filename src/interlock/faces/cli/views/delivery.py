@@ -1,13 +1,12 @@
 """Services, releases, what serves where, incidents and the quarantine."""
 
-import json
 from collections.abc import Iterable
 from datetime import datetime
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from interlock.faces.cli.text import Doc, moment, since
+from interlock.faces.cli.text import Doc, as_text, moment, since
 from interlock.faces.cli.views.parts import DIM, listing, next_step, pairs, section, state, title
 
 
@@ -130,7 +129,7 @@ def _evidence(evidence: Doc) -> Iterable[RenderableType]:
         yield listing(("signal", "observed", "threshold", "verdict"), rows, "", wrapped=("verdict",))
     rest = {name: value for name, value in evidence.items() if name != "readings"}
     if rest:
-        yield pairs((name.replace("_", " "), _plain(value)) for name, value in rest.items())
+        yield pairs((name.replace("_", " "), as_text(value)) for name, value in rest.items())
 
 
 def _crossed(reading: Doc) -> Text:
@@ -142,10 +141,6 @@ def _crossed(reading: Doc) -> Text:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:g}"
-
-
-def _plain(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def quarantine(page: Doc, now: datetime) -> RenderableType:

@@ -1,13 +1,12 @@
 """What waits for a person."""
 
-import json
 import shlex
 from datetime import datetime
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from interlock.faces.cli.text import Doc, since
+from interlock.faces.cli.text import Doc, as_text, since
 from interlock.faces.cli.views.parts import DIM, STRONG, pairs
 
 
@@ -25,7 +24,7 @@ def inbox(page: Doc, now: datetime) -> RenderableType:
 def _rows(item: Doc) -> list[tuple[str, str]]:
     about = [("  about", item["subject"])]
     details = {name: value for name, value in item["details"].items() if name not in {"plan_id", "content_hash"}}
-    about += [(f"  {name.replace('_', ' ')}", _plain(value)) for name, value in details.items()]
+    about += [(f"  {name.replace('_', ' ')}", as_text(value)) for name, value in details.items()]
     if item["kind"] == "approval":
         return [*about, ("  decide", f"interlock approve {item['subject'].partition(':')[2]}")]
     return [*about, *(("  answer", _answer(item, option)) for option in item["options"])]
@@ -38,10 +37,6 @@ def _answer(item: Doc, option: str) -> str:
 def _age(item: Doc, now: datetime) -> str:
     age = since(item["created_at"], now)
     return f"since {age}" if age else ""
-
-
-def _plain(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def answered(item: Doc) -> RenderableType:

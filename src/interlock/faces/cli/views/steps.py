@@ -1,6 +1,5 @@
 """The steps of a plan: what is done, where, with which exact commands and rights."""
 
-import json
 import re
 import shlex
 from collections.abc import Iterable
@@ -11,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from interlock.faces.cli.text import Doc, duration
+from interlock.faces.cli.text import Doc, as_text, duration
 from interlock.faces.cli.views.parts import DIM, STRONG, pairs, section
 
 _EFFECTS = {"read": DIM, "write": "default", "deploy": "cyan", "destructive": "red"}
@@ -119,19 +118,15 @@ def _right(grant: Doc) -> RenderableType:
 def _rule(rule: Doc) -> str:
     match rule["rule"]:
         case "exactly":
-            return _value(rule["value"])
+            return as_text(rule["value"])
         case "under":
-            return f"under {_value(rule['value'])}"
+            return f"under {as_text(rule['value'])}"
         case "one_of":
-            return "one of " + " or ".join(_value(value) for value in rule["value"])
+            return "one of " + " or ".join(as_text(value) for value in rule["value"])
         case "port":
             return "any free one"
         case _:
             return "as decided in the run"
-
-
-def _value(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _effect(task: Doc) -> Text:
