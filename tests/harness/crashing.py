@@ -7,6 +7,7 @@ next one is left alone.
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -37,9 +38,8 @@ def graph() -> list[TaskSpec]:
     """Two layers between a first and a last task; every task has effects of all kinds."""
     layers = [["first"], [f"m{n}" for n in range(4)], [f"n{n}" for n in range(4)], ["last"]]
     specs: list[TaskSpec] = [task("first")]
-    for before, layer in zip(layers, layers[1:], strict=False):
-        for name in layer:
-            specs.append(task(name, *before, retry=Retry(max_attempts=2, delay_s=0.01)))
+    for before, layer in itertools.pairwise(layers):
+        specs += [task(name, *before, retry=Retry(max_attempts=2, delay_s=0.01)) for name in layer]
     return specs
 
 
