@@ -1,7 +1,7 @@
 """Control planes on temporary data folders. Whatever a test starts is ended with it."""
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,8 @@ from zlib import crc32
 import pytest
 import pytest_asyncio
 
-from harness.plane import Plane
+from harness.plane import MakePlane, Plane
 from harness.sample import Sample
-
-MakePlane = Callable[..., Awaitable[Plane]]
 
 
 def environment() -> dict[str, str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from interlock.demo.findings import Findings, expect
-from interlock.demo.processes import mentioning
+from interlock.demo.processes import living_off
 from interlock.demo.story import tell
 from interlock.demo.traffic import Answer, tally
 
@@ -51,7 +51,7 @@ def test_the_demo_observes_every_check_and_leaves_nothing(start_demo: StartDemo,
     assert len(document["checks"]) == 13
     assert all(set(check) == {"name", "ok", "observed"} and check["observed"] for check in document["checks"])
     assert list(tmp_path.iterdir()) == []
-    assert not mentioning(str(tmp_path))
+    assert not living_off(tmp_path)
 
 
 @pytest.mark.timeout(120)
@@ -64,7 +64,7 @@ def test_an_interrupted_demo_ends_all_that_it_started(start_demo: StartDemo, tmp
     assert process.returncode == 130
     assert "leave nothing behind: " in printed
     assert list(tmp_path.iterdir()) == []
-    assert not mentioning(str(tmp_path))
+    assert not living_off(tmp_path)
 
 
 def test_it_cannot_be_told_to_keep_and_to_leave_nothing() -> None:

@@ -218,22 +218,25 @@ class TestFailedRollback:
         assert await plane.ask(sample) == (200, "v1.1.0")
 
     async def test_a_rollback_by_hand_that_does_not_get_healthy(self, plane: Plane, sample: Sample) -> None:
-        sample.release("v1.0.0", {"health": MODULE["health"] | {"start_timeout": 1}})
+        trouble = sample.path.parent / "trouble"
+        module = {"health": MODULE["health"] | {"start_timeout": 1}}
+        sample.release("v1.0.0", module, unhealthy_while=str(trouble))
         sample.release("v1.1.0")
         await plane.add(sample)
         await plane.deploy(sample, "v1.0.0")
         await plane.deploy(sample, "v1.1.0")
-        # It starts from what was built, so only something outside can make it fail: here a file that its code reads.
-        plan = await plane.plan(f"roll back {sample.name} in staging")
-        folder = await bundle(plane, sample, "v1.0.0")
-        (folder / "json.py").write_text("raise SystemExit('the host has changed')\n")
-        (folder / "service.py").chmod(0o600)
-        await plane.approve(plan)
-        run = await plane.ended(await plane.run_of(plan["plan_id"]))
-        if run["status"] == "completed":
-            pytest.skip("python -I does not look into the working folder")
-        await alarm(plane, sample)
+        trouble.touch()
+        run = await plane.do(f"roll back {sample.name} in staging")
+        assert (run["status"], run["error"]["code"]) == ("failed", "not_healthy")
+        item = await alarm(plane, sample)
+        assert "did not get healthy" in item["title"]
+        (incident,) = await plane.incidents(sample, "open")
+        assert incident["severity"] == "critical"
         assert await plane.ask(sample) == (200, "v1.1.0")
+        trouble.unlink()
+        run = await plane.do(f"roll back {sample.name} in staging")
+        assert run["status"] == "completed", run["error"]
+        assert await plane.incidents(sample, "open") == []
 
 
 async def test_a_forwarder_that_cannot_come_back_is_said_and_mended(plane: Plane, sample: Sample) -> None:

@@ -28,7 +28,8 @@ class Handler(socketserver.StreamRequestHandler):
             pass
         path, _, query = words[1].decode().partition("?") if len(words) > 1 else ("", "", "")
         if path == "/health":
-            self.answer(500 if told.get("unhealthy") else 200, "health")
+            is_ill = told.get("unhealthy") or os.path.exists(told.get("unhealthy_while", ""))
+            self.answer(500 if is_ill else 200, "health")
         elif path == "/behave":
             told.update({name: json.loads(value) for name, _, value in (part.partition("=") for part in query.split("&"))})
             self.answer(200, "as you wish")

@@ -205,3 +205,6 @@ class Plane(Client):
         keys = await self.host.list()
         # The forwarder goes first: it must not answer for services that are gone.
         await asyncio.gather(*(self.host.stop(key, 0) for key in sorted(keys)))
+
+
+MakePlane = Callable[..., Awaitable[Plane]]

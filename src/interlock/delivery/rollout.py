@@ -146,7 +146,7 @@ class Rollout:
         while good < needed:
             good, seen = await self._look(context, task, path, good, is_strict=health is not None)
             await self._check_alive(task.process)
-            if good < needed and self._clock.monotonic() > deadline:
+            if good == 0 and self._clock.monotonic() > deadline:
                 tail = (await self._host.log(task.process, -2000)).text
                 raise Conflict("not_healthy", f"the candidate did not get healthy: {seen}", where=context.task_id, tail=tail)
             if good < needed:

@@ -45,6 +45,11 @@ class ControlPlane:
         """Raises DidNotStartError where none was started."""
         return self._started().pid
 
+    @property
+    def is_up(self) -> bool:
+        """Whether the one that was started last runs."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> float:
         """`interlock serve --port 0`; returns after how many seconds it was ready. Raises DidNotStartError."""
         began = time.monotonic()
@@ -70,11 +75,6 @@ class ControlPlane:
         process = self._started()
         process.send_signal(signal.SIGKILL)
         process.wait()
-
-    def collect(self) -> None:
-        """Take note of its end, which somebody else brought about, so that it does not stay as a zombie."""
-        if self._process is not None:
-            self._process.poll()
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:

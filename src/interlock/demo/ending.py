@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from interlock.demo.processes import Identity, descendants, identify, mentioning
+from interlock.demo.processes import Identity, descendants, has_variable, identify, living_off
 from interlock.demo.stage import MARKER
 from interlock.demo.targets import ProcessFolder, process_folders
 
@@ -28,8 +28,8 @@ def server_process(home: Path) -> Identity | None:
     except (OSError, ValueError, KeyError):
         return None
     # After a SIGKILL the file stays, and the number may have gone to somebody else.
-    is_ours = any(process.pid == pid for process in mentioning(f"INTERLOCK_HOME={home}"))
-    return identify(pid) if is_ours else None
+    process = identify(pid)
+    return process if process is not None and has_variable(process, "INTERLOCK_HOME", str(home)) else None
 
 
 def known_processes(home: Path) -> set[Identity]:
@@ -59,7 +59,7 @@ def end(folder: Path) -> list[Identity]:
     known = known_processes(folder / "home")
     end_processes(folder / "home")
     shutil.rmtree(folder, ignore_errors=True)
-    remains = {process for process in known if process.is_alive} | set(mentioning(f"{folder}/home"))
+    remains = {process for process in known if process.is_alive} | set(living_off(folder / "home"))
     # A git that the control plane had started may be on its way out still.
     _until(lambda: not any(process.is_alive for process in remains), 2.0)
     return [process for process in remains if process.is_alive]

@@ -49,11 +49,27 @@ def descendants(pid: int) -> list[Identity]:
     return found
 
 
-def mentioning(text: str) -> list[Identity]:
-    """Processes with ``text`` in their command line or environment, this one left out."""
-    pids = [int(entry.name) for entry in PROC.iterdir() if entry.name.isdecimal() and int(entry.name) != os.getpid()]
-    found = [identify(pid) for pid in pids if any(text.encode() in _bytes(pid, name) for name in ("cmdline", "environ"))]
+def living_off(folder: Path) -> list[Identity]:
+    """Processes whose command line names ``folder`` or whose home is below it, but for this one and those that it came from."""
+    pids = {int(entry.name) for entry in PROC.iterdir() if entry.name.isdecimal()} - _lineage()
+    path = str(folder).encode()
+    found = [
+        identify(pid) for pid in pids if path in _bytes(pid, "cmdline") or b"\0HOME=" + path in b"\0" + _bytes(pid, "environ")
+    ]
     return [process for process in found if process is not None]
+
+
+def has_variable(process: Identity, name: str, value: str) -> bool:
+    """Whether a process was started with this environment variable."""
+    return f"{name}={value}".encode() in _bytes(process.pid, "environ").split(b"\0")
+
+
+def _lineage() -> set[int]:
+    pid, found = os.getpid(), set[int]()
+    while (fields := _stat(pid)) is not None and pid not in found:
+        found.add(pid)
+        pid = int(fields[1])
+    return found
 
 
 def _stat(pid: int) -> list[str] | None:

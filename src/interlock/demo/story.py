@@ -86,7 +86,8 @@ def _perform(findings: Findings, teller: Teller, *, keep: bool) -> None:
         is_told = True
     finally:
         with _uninterrupted():
-            if keep and is_told:
+            # Without a control plane there is nothing to look at.
+            if keep and is_told and plane.is_up:
                 _keep(scene)
             else:
                 _clear(scene)
@@ -124,7 +125,6 @@ def _clear(scene: Scene) -> None:
     scene.cli.close()
     count = len(known_processes(scene.stage.home))
     remains = end(scene.stage.folder)
-    scene.plane.collect()
     scene.teller.chapter("8  The end")
     with scene.findings.check("leave nothing behind", "every process by its pid, and the folder") as check:
         alive = ", ".join(str(process.pid) for process in remains)

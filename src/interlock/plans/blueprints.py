@@ -15,7 +15,7 @@ from interlock.core.errors import Invalid
 from interlock.delivery.model import Release
 from interlock.plans.facts import EnvironmentFacts, Facts
 from interlock.runs.graph import Retry, TaskGraph, TaskSpec
-from interlock.sources.model import Command, Recipe, SmokeTest
+from interlock.sources.model import Command, HealthCheck, Recipe, SmokeTest
 from interlock.tools.grants import Grant, Rule, exactly
 from interlock.tools.model import Effect
 
@@ -201,15 +201,22 @@ def _verify(
 ) -> str:
     health = recipe.health
     inputs = {"place": environment.place, "health": health, "takes_port": recipe.takes_port, **_outputs(source)}
-    seconds = health.start_timeout_s if health else 60.0
     path = health.path if health else "/"
     title = f"wait until GET {path} is healthy behind the candidate leg" if recipe.takes_port else "wait until it has stayed up"
-    plan.add(task_id, "verify", title, Effect.DEPLOY, inputs, needs=needs, branch=branch, retry=STEADY, timeout_s=seconds + 60)
+    limit_s = _longest_verification_s(health) + 60
+    plan.add(task_id, "verify", title, Effect.DEPLOY, inputs, needs=needs, branch=branch, retry=STEADY, timeout_s=limit_s)
     if recipe.takes_port:
         _grant_point(plan, task_id, environment, "candidate")
         url = exactly(environment.place.url("candidate", path))
         plan.grant(task_id, "http.check", url=url, timeout_s=exactly(health.timeout_s if health else 2.0))
     return task_id
+
+
+def _longest_verification_s(health: HealthCheck | None) -> float:
+    """Until the first good answer, and then for all that have to follow it."""
+    if health is None:
+        return 60.0
+    return health.start_timeout_s + health.healthy_after * (health.interval_s + health.timeout_s)
 
 
 def _switch(
