@@ -15,11 +15,12 @@ from interlock.core.errors import InterlockError
 from interlock.db.database import control_metadata, tenant_metadata
 from interlock.db.migrate import migrate
 from interlock.events.model import EventData
+from interlock.faces.http.problems import STATUS
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "interlock"
 SLICES = sorted(
-    path.name for path in SOURCE.iterdir() if (path / "model.py").exists() or (path / "service.py").exists() and path.is_dir()
+    path.name for path in SOURCE.iterdir() if (path / "model.py").exists() or ((path / "service.py").exists() and path.is_dir())
 )
 MAX_LINES = 500
 
@@ -92,8 +93,6 @@ def test_event_types_are_unique_and_belong_to_their_slice() -> None:
 
 
 def test_every_kind_of_error_is_mapped_by_the_http_face() -> None:
-    from interlock.faces.http.problems import STATUS
-
     assert {kind.kind for kind in InterlockError.__subclasses__()} == set(STATUS)
 
 

@@ -1,4 +1,4 @@
-"""Approval is of exactly what was seen, in the world that it was made for. Whatever differs is refused before anything happens."""
+"""Approval is of exactly what was seen, in the world that it was made for. Whatever differs is refused beforehand."""
 
 import asyncio
 import hashlib

@@ -10,6 +10,8 @@ from harness.sample import MODULE, Sample
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PROPOSE = {"rollback": {"policy": "propose"}}
+SLOW_BUILD = {"build": ["python3 -I wait.py"]}
+WAIT = "import pathlib, time\nwhile not pathlib.Path('{}').exists():\n    time.sleep(0.02)\n"
 
 
 async def brought_back(plane: Plane, sample: Sample, version: str) -> None:
@@ -158,17 +160,14 @@ class TestProposed:
 class TestBesideOtherPlans:
     """A place is changed by one plan at a time."""
 
-    SLOW_BUILD = {"build": ["python3 -I wait.py"]}
-    WAIT = "import pathlib, time\nwhile not pathlib.Path('{}').exists():\n    time.sleep(0.02)\n"
-
     async def test_what_turns_bad_during_a_deployment_that_fails_is_brought_back_afterwards(
         self, plane: Plane, sample: Sample
     ) -> None:
         first = await two_versions(plane, sample)
         gate = sample.path.parent / "gate"
-        sample.write("wait.py", self.WAIT.format(gate))
+        sample.write("wait.py", WAIT.format(gate))
         short = {"health": MODULE["health"] | {"start_timeout": 1}}
-        sample.release("v1.2.0", self.SLOW_BUILD | short, unhealthy=True)
+        sample.release("v1.2.0", SLOW_BUILD | short, unhealthy=True)
         run_id = await plane.begin(f"deploy {sample.name} v1.2.0 to staging")
         await plane.task_runs(run_id, "build")
         await plane.behave(sample, unhealthy=True)
@@ -185,8 +184,8 @@ class TestBesideOtherPlans:
     ) -> None:
         first = await two_versions(plane, sample)
         gate = sample.path.parent / "gate"
-        sample.write("wait.py", self.WAIT.format(gate))
-        sample.release("v1.2.0", self.SLOW_BUILD)
+        sample.write("wait.py", WAIT.format(gate))
+        sample.release("v1.2.0", SLOW_BUILD)
         run_id = await plane.begin(f"deploy {sample.name} v1.2.0 to staging")
         await plane.task_runs(run_id, "build")
         await plane.behave(sample, unhealthy=True)

@@ -69,7 +69,12 @@ def as_text(value: Any) -> str:
 
 def check(answer: httpx.Response) -> None:
     # 503 says that something outside does not answer, such as a repository's host.
-    assert answer.status_code < 500 or answer.status_code == 503, (answer.request.method, answer.request.url, answer.request.content, answer.text)
+    assert answer.status_code < 500 or answer.status_code == 503, (
+        answer.request.method,
+        answer.request.url,
+        answer.request.content,
+        answer.text,
+    )
     if answer.status_code >= 400:
         problem = answer.json()
         assert answer.headers["content-type"] == "application/problem+json"

@@ -1,6 +1,7 @@
 """The record: every commit sealed, and no byte of it changed without being found out."""
 
 import io
+import json
 import sqlite3
 from pathlib import Path
 
@@ -157,10 +158,19 @@ async def test_an_export_verifies_by_itself(audit, scope, tmp_path):
     assert verify_lines(lines) == verify_lines([line + "\n" for line in lines], key, verdict.head) == verdict
 
 
+def signed_by_other(lines: list[str], tmp_path: Path) -> list[str]:
+    """The header as somebody else would sign it."""
+    keys = KeyFiles(tmp_path / "other-keys")
+    header = json.loads(lines[0]) | {"public_key": keys.public_key("default")}
+    del header["signature"]
+    return [to_line(header | {"signature": keys.sign("default", to_line(header).encode())}), *lines[1:]]
+
+
 async def test_an_export_signed_by_somebody_else_is_refused(audit, scope, tmp_path):
     lines = await lines_of(audit, scope)
     other = KeyFiles(tmp_path / "other-keys").public_key("default")
-    assert verify_lines(lines, other).problem == "seal 1 is not signed by this tenant"
+    assert verify_lines(lines, other).problem == "the header was changed, or is not signed by this tenant"
+    assert verify_lines(signed_by_other(lines, tmp_path)).problem == "seal 1 is not signed by this tenant"
     assert verify_lines(lines, "not a key").problem == "the key to trust is not 64 hex digits"
     assert verify_lines([]).problem == "the file is empty"
     assert verify_lines(lines[1:]).problem == "line 1 cannot be read"
@@ -170,11 +180,10 @@ async def test_no_byte_and_no_line_of_an_export_can_be_changed(audit, scope, tmp
     lines = await lines_of(audit, scope)
     key = KeyFiles(tmp_path / "keys").public_key("default")
     head = verify_lines(lines, key).head
-    header, body = lines[0] + "\n", "".join(line + "\n" for line in lines[1:]).encode()
+    body = "".join(line + "\n" for line in lines).encode()
 
     def is_accepted(changed: bytes) -> bool:
-        text = header + changed.decode("utf-8", "replace")
-        return verify_lines(io.StringIO(text, newline="\n"), key, head).ok
+        return verify_lines(io.StringIO(changed.decode("utf-8", "replace"), newline="\n"), key, head).ok
 
     @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.integers(0, len(body) - 2), st.integers(1, 255))

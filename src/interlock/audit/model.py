@@ -72,6 +72,15 @@ def to_line(entry: dict[str, Any]) -> str:
     return msgspec.json.encode(entry).decode()
 
 
+def check_header(header: dict[str, Any], is_signed: Callable[[str, str], bool]) -> str:
+    """Why an export cannot begin with ``header``, signed in its field ``signature`` over all others; empty when it can."""
+    signature: Any = header.get("signature")
+    plain = to_line({name: value for name, value in header.items() if name != "signature"})
+    if not isinstance(signature, str) or not _SIGNATURE.fullmatch(signature) or not is_signed(plain, signature):
+        return "the header was changed, or is not signed by this tenant"
+    return ""
+
+
 def check_seal(seal: Seal, seq: int, previous: str, is_signed: Callable[[str, str], bool]) -> str:
     """Why ``seal`` cannot stand at place ``seq`` behind ``previous``; empty when it can."""
     if seal.seq != seq:

@@ -9,7 +9,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from interlock.audit.checker import Checker
-from interlock.audit.model import GENESIS, Verdict, to_line
+from interlock.audit.model import GENESIS, Verdict, check_header, to_line
 
 _KEY = re.compile("[0-9a-fA-F]{64}")
 
@@ -23,7 +23,9 @@ def verify_lines(lines: Iterable[str], public_key: str = "", expected_head: str 
         try:
             entry = _entry(line)
             if checker is None:
-                checker = Checker(_verifier(public_key or _key_in(entry)), expected_head)
+                is_signed = _verifier(public_key or _key_in(entry))
+                checker = Checker(is_signed, expected_head)
+                checker.problem = check_header(entry, is_signed)
             elif entry["kind"] == "seal":
                 checker.seal(entry["seal"].encode())
             else:

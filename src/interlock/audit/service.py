@@ -6,7 +6,7 @@ from typing import Any
 
 from interlock.audit import store
 from interlock.audit.checker import Checker, readable_spans
-from interlock.audit.model import GENESIS, Rows, Seal, Span, Verdict, seal_hash, span_digest
+from interlock.audit.model import GENESIS, Rows, Seal, Span, Verdict, seal_hash, span_digest, to_line
 from interlock.audit.ports import RecordedFeed
 from interlock.core.clock import Clock, to_text
 from interlock.core.scope import Scope
@@ -58,7 +58,8 @@ class Audit:
     async def export(self, scope: Scope) -> AsyncGenerator[dict[str, Any]]:
         """The record as entries: a header, then rows and seals. As lines of JSON (`to_line`) `verify_lines` checks them without
         this database."""
-        yield {"kind": "header", "format": 1, "tenant": scope.tenant, "public_key": self._signer.public_key(scope.tenant)}
+        header = {"kind": "header", "format": 1, "tenant": scope.tenant, "public_key": self._signer.public_key(scope.tenant)}
+        yield header | {"signature": self._signer.sign(scope.tenant, to_line(header).encode())}
         async for part in self._walk(scope):
             if isinstance(part, store.SealRow):
                 yield {"kind": "seal", "seal": part.seal.decode("utf-8", "replace")}

@@ -72,6 +72,8 @@ def _sole(home: Path) -> Generator[IO[str]]:
             message = f"the data folder is served already by {holder}"
             hint = "use that one, stop it first, or set INTERLOCK_HOME to another folder"
             raise Conflict("already_served", message, where=str(home), hint=hint) from None
+        # What stands there is about somebody who is gone; nobody may be sent there.
+        lock.truncate(0)
         yield lock
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from interlock.core.clock import Clock, to_text
+from interlock.core.errors import Unavailable
 from interlock.delivery import bundles
 from interlock.delivery.inputs import CommandTask, ReleaseTask, read
 from interlock.delivery.model import Release
@@ -44,7 +45,10 @@ class Building:
     async def release(self, context: TaskContext) -> dict[str, Any]:
         """Seal the folder and make the release known."""
         task: ReleaseTask = read(ReleaseTask, context.inputs)
-        bundle = await asyncio.to_thread(bundles.seal, Path(task.folder))
+        try:
+            bundle = await asyncio.to_thread(bundles.seal, Path(task.folder))
+        except OSError as error:
+            raise Unavailable("storage", f"the release cannot be sealed: {error}", where=task.folder) from error
         release = Release(
             release_id=task.release_id,
             service=task.service,

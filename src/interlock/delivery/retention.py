@@ -9,18 +9,20 @@ import structlog
 
 from interlock.core.clock import Clock, from_text
 from interlock.core.scope import Scope
-from interlock.delivery.model import Release
+from interlock.delivery.model import DeploymentState, Release
 from interlock.delivery.service import Delivery
 from interlock.tools.ports import Host
 
 log = structlog.get_logger(__name__)
+
+IN_USE: frozenset[DeploymentState] = frozenset({"starting", "live", "good", "paused"})
 
 
 class Retention:
     """Removes the files of releases beyond the newest ``keep_releases`` of a service, and of ended processes that were started
     ``age`` ago or earlier.
 
-    A release is pinned while it serves anywhere, and while it is the last known good behind what serves.
+    A release is pinned while a deployment of it is in use, and while it is the last known good behind what serves.
     """
 
     def __init__(self, delivery: Delivery, host: Host, clock: Clock, keep_releases: int, age: timedelta) -> None:
@@ -48,7 +50,8 @@ class Retention:
         return found
 
     async def _pinned(self, scope: Scope) -> set[str]:
-        pinned: set[str] = set()
+        deployments = await self._delivery.deployments(scope, limit=100_000)
+        pinned = {item.release_id for item in deployments if item.state in IN_USE}
         for route in await self._delivery.routes(scope):
             if not route.deployment_id:
                 continue

@@ -78,6 +78,7 @@ class Rollout:
         task: StartTask = read(StartTask, context.inputs)
         await self._check_expected(context, task.place, task.expects)
         release = await self._delivery.release(context.scope, task.release_id)
+        await self._incidents.check_not_quarantined(context.scope, release.service, release.content)
         started = await self.start_process(context, task.release_id, task.process)
         deployment = Deployment(
             deployment_id=started.deployment_id,
@@ -135,8 +136,9 @@ class Rollout:
         task: VerifyTask = read(VerifyTask, context.inputs)
         if task.process is None:
             return {"checked": "nothing"}
+        restarts = await self._restarts_so_far(context, task)
         if task.port is None:
-            return await self._verify_by_staying(context, task.process)
+            return await self._verify_by_staying(context, task.process, restarts)
         await self._point(context, task.place, "candidate", task.port)
         health = task.health
         path = health.path if health else "/"
@@ -145,7 +147,7 @@ class Rollout:
         good, seen = 0, "no answer yet"
         while good < needed:
             good, seen = await self._look(context, task, path, good, is_strict=health is not None)
-            await self._check_alive(task.process)
+            await self._check_alive(task.process, restarts)
             if good == 0 and self._clock.monotonic() > deadline:
                 tail = (await self._host.log(task.process, -2000)).text
                 raise Conflict("not_healthy", f"the candidate did not get healthy: {seen}", where=context.task_id, tail=tail)
@@ -169,17 +171,24 @@ class Rollout:
             return (good + 1, error.message) if is_answer else (0, error.message)
         return good + 1, "healthy"
 
-    async def _check_alive(self, process: str) -> None:
+    async def _restarts_so_far(self, context: TaskContext, task: VerifyTask) -> int:
+        """A candidate must not have been restarted at all; one that has served before may have been, some time."""
+        if task.process is None or task.deployment_id is None:
+            return 0
+        deployment = await self._delivery.deployment(context.scope, task.deployment_id)
+        return 0 if deployment.state == "starting" else (await self._host.status(task.process)).restarts
+
+    async def _check_alive(self, process: str, restarts: int) -> None:
         status = await self._host.status(process)
-        if status.state not in {"running", "starting"} or status.restarts:
+        if status.state not in {"running", "starting"} or status.restarts > restarts:
             tail = (await self._host.log(process, -2000)).text
             ending = status.message or status.reason or f"it ended and was restarted {status.restarts} times"
             raise Conflict("not_healthy", f"the candidate did not stay up: {ending}", tail=tail, exit_code=status.exit_code)
 
-    async def _verify_by_staying(self, context: TaskContext, process: str) -> dict[str, Any]:
+    async def _verify_by_staying(self, context: TaskContext, process: str, restarts: int) -> dict[str, Any]:
         deadline = self._clock.monotonic() + STABLE_S
         while self._clock.monotonic() < deadline:
-            await self._check_alive(process)
+            await self._check_alive(process, restarts)
             await asyncio.sleep(POLL_S)
         await context.report(f"it takes no port; it has run for {STABLE_S:g} s")
         return {"checked": f"ran for {STABLE_S:g} s"}

@@ -4,6 +4,7 @@ from typing import Literal
 
 import msgspec
 
+from interlock.core.errors import Unavailable
 from interlock.delivery.ports import Forwarder, Leg
 from interlock.tools.model import Call, Done, Effect, Keying, NotDone, Probe
 
@@ -34,10 +35,20 @@ class PointForwarder:
         self._forwarder = forwarder
 
     async def act(self, call: Call, arguments: PointInput) -> PointOutput:
+        try:
+            await self._point(call, arguments)
+        except OSError as error:
+            raise Unavailable("storage", f"the forwarder's files cannot be written: {error}", where=arguments.route) from error
+        return PointOutput(upstream_port=arguments.upstream_port)
+
+    async def _point(self, call: Call, arguments: PointInput) -> None:
         await self._forwarder.ensure()
+        leads_nowhere = await self._forwarder.read(arguments.route, arguments.kind) is None
+        if arguments.upstream_port is None and leads_nowhere:
+            # A leg that was never there need not be made, which its port might forbid, only to lead nowhere.
+            return
         leg = Leg(route=arguments.route, kind=arguments.kind, port=arguments.listen_port)
         await self._forwarder.point(leg, arguments.upstream_port, call.key)
-        return PointOutput(upstream_port=arguments.upstream_port)
 
     async def probe(self, call: Call, arguments: PointInput) -> Probe:
         await self._forwarder.ensure()

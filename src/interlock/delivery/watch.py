@@ -84,6 +84,9 @@ def judge(samples: Sequence[Sample], thresholds: Thresholds, *, has_health_check
     """Judge the samples of one window, oldest first; the first holds the counters from which the window counts."""
     last = samples[-1]
     requests, errors, buckets = _traffic(samples)
+    if last.is_lost:
+        # Its health check and its requests fail for a reason that says nothing against the release.
+        return Judgement(verdict="inconclusive", requests=requests, readings=(_process(last),))
     readings = [_process(last)]
     if thresholds.health_failures is not None and has_health_check:
         readings.append(_health(samples, thresholds.health_failures))

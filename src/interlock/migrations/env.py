@@ -1,18 +1,31 @@
 """Alembic's entry: runs the migrations of one namespace, whose kind the caller chooses by the target revision."""
 
+from typing import Any
+
 from alembic import context
-from sqlalchemy import create_engine
+from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.pool import NullPool
 
 
 def run() -> None:
     """Upgrade the database whose URL the caller gave."""
     engine = create_engine(context.config.attributes["url"], poolclass=NullPool)
+    # The driver would commit each statement by itself: a start that is killed in the middle must leave the schema as it was.
+    event.listen(engine, "connect", _leave_transactions_to_us)
+    event.listen(engine, "begin", _begin)
     with engine.begin() as connection:
         context.configure(connection=connection, transactional_ddl=True)
         with context.begin_transaction():
             context.run_migrations()
     engine.dispose()
+
+
+def _leave_transactions_to_us(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 run()

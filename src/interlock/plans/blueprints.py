@@ -284,7 +284,14 @@ def _watch(plan: Blueprint, environment: EnvironmentFacts, source: str, after: s
     seconds = watch.window_s or 0.0
     title = f"watch for {seconds:g} s"
     return plan.add(
-        f"watch-{environment.name}", "watch", title, Effect.READ, inputs, needs=(after,), retry=STEADY, timeout_s=seconds + 600
+        f"watch-{environment.name}",
+        "watch",
+        title,
+        Effect.READ,
+        inputs,
+        needs=(after,),
+        retry=STEADY,
+        timeout_s=seconds + 6 * (watch.interval_s or 0.0) + 600,
     )
 
 

@@ -31,6 +31,8 @@ class PlanHandlers:
         try:
             plan, content = await self._plans.approved_content(scope, plan_id)
         except InterlockError as error:
+            if error.kind == "unavailable":
+                raise
             await self._plans.move(scope, plan_id, "failed", f"not run: {error}")
             return
         await self._launching.submit(scope, plan, content, MAIN, content.graph)
@@ -61,6 +63,9 @@ class PlanHandlers:
             await self._incidents.open(scope, deployment, title, evidence, severity="critical", asks=asks)
 
     async def _affected(self, scope: Scope, content: PlanContent, environment: str, run: RunState) -> Deployment | None:
+        if run.run.role != MAIN:
+            taken_out = next(spec for spec in run.run.graph if spec.kind == "delivery.take_out")
+            return await self._delivery.deployment(scope, taken_out.inputs["deployment_id"])
         started = run.tasks.get(f"start-{environment}")
         deployment_id = started.output.get("deployment_id") if started else None
         if deployment_id and content.action != "rollback":
@@ -71,6 +76,8 @@ class PlanHandlers:
 def _failed_rollbacks(content: PlanContent, run: RunState) -> dict[str, dict[str, Any]]:
     """For each environment in which something should have been brought back and was not, the error."""
     found: dict[str, dict[str, Any]] = {}
+    if run.run.role != MAIN and run.status is not RunStatus.COMPLETED:
+        found[run.run.role.partition(":")[2]] = run.error or {"message": f"its run was {run.status}"}
     for spec in run.run.graph:
         task = run.tasks[spec.id]
         if spec.branch.startswith("rollback:") and task.status is TaskStatus.FAILED:

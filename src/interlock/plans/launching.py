@@ -33,7 +33,7 @@ class Launching:
             graph=graph,
             grants=content.grants,
             plan_hash=plan.content_hash,
-            limits=self._limits,
+            limits=self._long_enough(content),
         )
         try:
             await self._runs.submit(scope, run)
@@ -41,6 +41,11 @@ class Launching:
             # The event came twice, or the control plane died between the submission and the cursor.
             if error.code != "run_exists":
                 raise
+
+    def _long_enough(self, content: PlanContent) -> Limits:
+        """The limits, beside the time for which the approved plan itself says that it watches."""
+        watching_s = (content.watch.window_s or 0.0) * len(content.environments)
+        return msgspec.structs.replace(self._limits, timeout_s=self._limits.timeout_s + watching_s)
 
 
 def bound(graph: TaskGraph, outputs: dict[str, dict[str, Any]]) -> TaskGraph:

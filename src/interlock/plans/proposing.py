@@ -101,8 +101,8 @@ class Proposing:
         return Vocabulary(services=words, environments=environments, aliases=aliases)
 
     async def _refresh(self, scope: Scope, name: str, fresh_within_s: float) -> Unavailable | None:
-        """Learn the versions of a service anew. Where its repository cannot be reached, the error is returned and what was known
-        of it last still holds."""
+        """Learn the versions of a service anew. Where its repository cannot be reached, the error is returned, and what was
+        known of it last still holds."""
         service = await self._delivery.service(scope, name)
         unreachable: Unavailable | None = None
         try:

@@ -15,6 +15,7 @@ from interlock.inbox.service import Inbox
 from interlock.plans.launching import Launching, bound
 from interlock.plans.model import ENDED, PlanContent
 from interlock.plans.service import Plans
+from interlock.runs.model import RUN_ENDED
 from interlock.runs.service import Runs
 
 ROLL_BACK = "roll back"
@@ -115,9 +116,14 @@ class WayBack:
         role = f"rollback:{deployment.environment}"
         if any(run.role == role for run in await self._runs.listing(scope, plan_id=plan.plan_id)):
             return
+        main = await self._runs.get(scope, plan.run_id)
+        if main.status not in RUN_ENDED:
+            # One run of a plan at a time; its end brings this here again. What turned bad is not carried further meanwhile.
+            if len(content.environments) > 1:
+                await self._runs.cancel(scope, plan.run_id, f"{deployment.version} turned bad in {deployment.environment}")
+            return
         if not await self._plans.reopen(scope, plan.plan_id, deployment.environment):
             return
-        main = await self._runs.get(scope, plan.run_id)
         outputs = {task_id: task.output for task_id, task in main.tasks.items()}
         # What has to go is what serves now: after an earlier way back that is not what the plan itself had started.
         start = f"start-{deployment.environment}"

@@ -135,7 +135,7 @@ class ActiveRun:
     def _act_on(self, event: m.RunEvent) -> None:
         match event:
             case m.TaskStarted(task=task, attempt=attempt):
-                self._bodies[task] = self._spawn(self._body(self._specs[task], attempt), f"task {task}")
+                self._spawn(self._body(self._specs[task], attempt), f"task {task}")
             case m.TaskRetryScheduled(task=task, delay_s=delay_s):
                 self._sleep_then_retry(task, delay_s)
             case m.RunStarted():
@@ -160,12 +160,12 @@ class ActiveRun:
         self._timers[task_id] = self._spawn(wait(), f"retry {task_id}")
 
     def _set_deadline(self) -> None:
-        limit = self.state.run.limits.timeout_s
-        elapsed = (self.equipment.clock.now() - from_text(self.state.started_at)).total_seconds()
-
         async def wait() -> None:
-            await asyncio.sleep(min(limit, max(0.0, limit - elapsed)))
-            await self._tell(m.TimeOut(at=self.now()))
+            # Time that this control plane has seen: a night without it, or a clock set forward, is no time that the run took.
+            # A run that waits for a person is not late, so it is asked again later.
+            while True:
+                await asyncio.sleep(self.state.run.limits.timeout_s)
+                await self._tell(m.TimeOut(at=self.now()))
 
         self._timers[""] = self._spawn(wait(), "deadline")
 
@@ -177,6 +177,10 @@ class ActiveRun:
     # --- bodies ---
 
     async def _body(self, spec: TaskSpec, attempt: int) -> None:
+        # Known from its first step on: one cancelled before that would end without a word. It sees itself that the run stops.
+        body = asyncio.current_task()
+        if body is not None:
+            self._bodies[spec.id] = body
         context = Context(self, spec, attempt)
         try:
             ending = await self._attempt(spec, attempt, context)

@@ -80,11 +80,13 @@ class Ledger:
                 raise
 
     async def abort(self) -> None:
-        """Give up the effects of this task that are under way; called when it was cancelled or ran out of time.
+        """Give up the effects of this task; called when it was cancelled or ran out of time.
 
-        What the target then says of each is put on the record; one that does not answer stays open.
+        Also those that were done: the task did not get as far as to say what came of them, so nobody else will find them.
+        What the target then says of one under way is put on the record; one that does not answer stays open.
         """
-        for entry in [entry for entry in self._state.ledger.values() if entry.task == self._task and entry.outcome == "open"]:
+        mine = [entry for entry in self._state.ledger.values() if entry.task == self._task]
+        for entry in (entry for entry in mine if entry.outcome != "failed"):
             try:
                 async with asyncio.timeout(ABORT_LIMIT_S):
                     await self._give_up(entry)
@@ -95,6 +97,8 @@ class Ledger:
         tool = self._toolbox.get(entry.tool)
         call, values = self._call(entry.key), to_input(tool, entry.arguments)
         await tool.abort(call, values)
+        if entry.outcome == "done":
+            return
         probe = await tool.probe(call, values)
         if isinstance(probe, Done):
             await self._receive(entry.key, "done", "probe", output=probe.output)
@@ -152,8 +156,9 @@ class Ledger:
             await self._receive(key, "done", "probe", output=probe.output)
             return probe.output
         if entry.answer == IT_HAPPENED:
-            await self._receive(key, "done", "person")
-            return {}
+            output = probe.output if isinstance(probe, Unknown) else {}
+            await self._receive(key, "done", "person", output=output)
+            return output
         if entry.answer == GIVE_UP:
             error = Forbidden("effect_in_doubt", f"a person stopped here: it cannot be told whether {tool.name} was done")
             self._told.add(key)

@@ -1,6 +1,6 @@
 """Tools: typed operations with an effect class, and the words of the effect ledger."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
@@ -46,9 +46,10 @@ class NotDone:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """It cannot be told whether the effect happened; a person is asked."""
+    """It cannot be told whether the effect happened; a person is asked. ``output`` is its result if it did."""
 
     reason: str
+    output: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 Probe = Done | NotDone | Unknown

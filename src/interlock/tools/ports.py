@@ -18,6 +18,8 @@ class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
     commands: tuple[tuple[str, ...], ...]
     folder: str
     environment: dict[str, str]
+    secret_variables: tuple[str, ...] = ()
+    """Variables whose values are masked wherever the process's output is read."""
     timeout_s: float | None = None
     """For a job, over all commands; then the whole process group and every descendant is killed."""
     grace_s: float = 10.0
@@ -27,7 +29,7 @@ class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
     port: int | None = None
     """Where the service will listen on 127.0.0.1. Refused as ``port_taken`` when something listens there already."""
     max_restarts: int = 5
-    """A service that ends by itself is started again this often, with a doubling delay."""
+    """A service that ends by itself is started again this often in a row, with a doubling delay; running stably starts anew."""
     restart_delay_s: float = 0.5
 
 

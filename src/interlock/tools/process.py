@@ -60,6 +60,7 @@ class RunCommand:
             commands=tuple(tuple(command) for command in arguments.commands),
             folder=arguments.folder,
             environment={**self._base, **arguments.environment} | _secret_values(arguments.secrets, self._secrets),
+            secret_variables=tuple(arguments.secrets),
             timeout_s=arguments.timeout_s,
         )
         try:
@@ -77,7 +78,8 @@ class RunCommand:
     async def probe(self, call: Call, arguments: CommandInput) -> Probe:
         status = await self._host.status(call.key)
         if status.state == "unknown":
-            return Unknown(status.message)
+            sizes = {"output_bytes": status.output_bytes, "dropped_bytes": status.dropped_bytes}
+            return Unknown(status.message, {"key": call.key, "tail": "", **sizes})
         if status.state == "exited" and status.reason == "completed":
             sizes = {"output_bytes": status.output_bytes, "dropped_bytes": status.dropped_bytes}
             return Done({"key": call.key, "tail": await _tail(self._host, call.key), **sizes})
@@ -128,6 +130,7 @@ class StartProcess:
             commands=tuple(_with_port(command, arguments.port) for command in arguments.commands),
             folder=arguments.folder,
             environment={**self._base, **arguments.environment, **port} | _secret_values(arguments.secrets, self._secrets),
+            secret_variables=tuple(arguments.secrets),
             grace_s=arguments.grace_s,
             max_restarts=arguments.max_restarts,
             port=arguments.port,
@@ -149,7 +152,7 @@ class StartProcess:
         if status.state == "absent":
             return NotDone()
         if status.state == "unknown":
-            return Unknown(status.message)
+            return Unknown(status.message, {"key": call.key, "port": arguments.port})
         if status.state == "exited" and status.reason == "port_taken":
             return NotDone()
         # It was started; whether it still lives and is healthy is for the checks that follow.
@@ -198,7 +201,8 @@ class StopProcess:
         return Done({"exit_code": status.exit_code, "reason": status.reason})
 
     async def abort(self, call: Call, arguments: StopInput) -> None:
-        """A stop that was begun is left to end."""
+        """A stop that was begun is brought to its end: nobody may take a process that was told to go for one that stays."""
+        await self._host.stop(arguments.key, arguments.grace_s)
 
 
 def process_tools(host: Host, base: Mapping[str, str], secrets: SecretSource) -> list[Tool[Any, Any]]:

@@ -75,9 +75,10 @@ class LocalHost:
         return await self.wait(key, _STOP_MARGIN_S)
 
     async def log(self, key: str, offset: int = 0, limit_bytes: int = 65536) -> LogChunk:
-        begin, data = await self._in_thread(read_output, self._place(key), offset, limit_bytes)
+        place = self._place(key)
+        begin, data = await self._in_thread(read_output, place, offset, limit_bytes)
         text, length = _decode(data)
-        return LogChunk(text=text, next_offset=begin + length)
+        return LogChunk(text=await self._in_thread(_masked, place, text), next_offset=begin + length)
 
     async def list(self) -> dict[str, ProcessStatus]:
         return await self._in_thread(self._list)
@@ -240,6 +241,15 @@ def _kill(found: list[procfs.Process]) -> None:
         if now is not None and now.start_time == process.start_time:
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
+
+
+def _masked(place: str, text: str) -> str:
+    """The text without the values of secrets: what a service prints of them must not travel further."""
+    spec = records.read_record(place, records.SPEC) or {}
+    for variable in spec.get("secret_variables", ()):
+        value = spec["environment"].get(variable, "")
+        text = text.replace(value, "***") if value else text
+    return text
 
 
 def _decode(data: bytes) -> tuple[str, int]:

@@ -106,20 +106,22 @@ class Supervisor:
     def _serve(self, index: int) -> Outcome:
         """Keep the command running. What it leaves behind when it ends does not meet its successor."""
         delay_s: float = self._spec["restart_delay_s"]
-        restarts = 0
+        restarts = in_a_row = 0
         while True:
             self._sweep()
             began = time.monotonic()
             self._launch(index, restarts)
             exit_code = self._wait_for_end()
             self._sweep()
-            if restarts >= self._spec["max_restarts"]:
-                return Outcome("gave_up", exit_code, f"{self._describe_end(exit_code)}, after {restarts} restarts")
             if time.monotonic() - began >= STABLE_S:
-                delay_s = self._spec["restart_delay_s"]
+                # It has proven itself since: what ended months ago is no reason to give up now.
+                delay_s, in_a_row = self._spec["restart_delay_s"], 0
+            if in_a_row >= self._spec["max_restarts"]:
+                return Outcome("gave_up", exit_code, f"{self._describe_end(exit_code)}, after {in_a_row} restarts in a row")
             self._sleep(delay_s)
             delay_s *= 2
             restarts += 1
+            in_a_row += 1
 
     def _describe_end(self, exit_code: int) -> str:
         name = self._commands[self._command][0]

@@ -17,13 +17,14 @@ def verify_record(scene: Scene) -> None:
     file = scene.stage.folder / "record.jsonl"
     with scene.findings.check("verify the record", "the whole chain, by the server and from an exported file") as whole:
         verdict = json.loads(scene.run("audit", "verify", "--json").text)
-        expect(verdict["ok"], f"it does not verify: {verdict['problem']}")
+        expect(bool(verdict.get("ok")), f"it does not verify: {verdict.get('problem') or verdict.get('title')}")
         expect(scene.run("audit", "export", str(file)).exit_code == 0, "it cannot be exported")
         output = scene.run("audit", "verify", "--file", str(file), "--head", verdict["head"])
         expect(output.exit_code == 0, f"the exported file does not verify: {last_line(output)}")
         whole.observed = f"{verdict['rows']} rows under {verdict['seals']} seals verify, and so does the file of {_size(file)}"
     scene.teller.verdict(whole)
     with scene.findings.check("notice one changed byte", "the exported record no longer verifies") as changed:
+        expect(file.exists(), "there is no exported record")
         position = change_one_byte(file)
         scene.teller.say(f"  Byte {position} of {file.name} is changed.")
         output = scene.run("audit", "verify", "--file", str(file), "--json")
