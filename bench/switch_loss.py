@@ -97,7 +97,8 @@ class Tally:
     async def count(self, request: Callable[[], Awaitable[tuple[int, int]]]) -> None:
         self.sent += 1
         try:
-            status, length = await asyncio.wait_for(request(), 10)
+            async with asyncio.timeout(10):
+                status, length = await request()
         except (OSError, asyncio.IncompleteReadError, TimeoutError, httpx.HTTPError) as error:
             self.lost[type(error).__name__] += 1
         else:

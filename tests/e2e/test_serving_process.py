@@ -39,7 +39,7 @@ async def test_a_second_one_on_the_data_folder_refuses_and_names_the_first(serve
     assert server.process is not None
     code, said = await second(server)
     assert code == 1
-    assert f"pid {server.process.pid} on {server.url}" in said
+    assert f"pid {server.process.pid} on {server.address}" in said
     assert "INTERLOCK_HOME" in said
     assert len(said.splitlines()) == 1
     # The first one was not disturbed, and an answer under way neither.
@@ -78,7 +78,7 @@ async def test_an_address_that_is_taken_is_said_so(server: Server) -> None:
     await server.start()
     environment = server.environment | {
         "INTERLOCK_HOME": str(server.home.with_name("other")),
-        "INTERLOCK_PORT": server.url.rpartition(":")[2],
+        "INTERLOCK_PORT": server.address.rpartition(":")[2],
     }
     done = await asyncio.to_thread(
         subprocess.run, SERVE, env=environment, capture_output=True, text=True, timeout=30, check=False

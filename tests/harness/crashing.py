@@ -29,7 +29,7 @@ from interlock.runs.graph import Retry, TaskSpec
 from interlock.runs.ledger import DO_IT, IT_HAPPENED
 from interlock.testing.tools import AppendLine, CreateFile
 
-RUNS = ("run_1", "run_2")
+RUNS = ("run_1", "run_2", "run_3", "run_4")
 SCOPE = Scope(tenant="default", principal="user:owner")
 TOOLS = ("test.create", "test.append", "test.blind")
 
@@ -132,7 +132,7 @@ def main(folder: Path, seed: int, kills: int) -> dict[str, Any]:
         if killed < kills and chance.random() < 0.6:
             passes_left = chance.randrange(12)
         elif killed < kills:
-            life_s = 0.03 + chance.random() * 0.15
+            life_s = 0.02 + chance.random() * 0.08
         began = time.monotonic()
         code = fork_engine(folder, passes_left, life_s)
         if code != -signal.SIGKILL:

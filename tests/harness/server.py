@@ -29,7 +29,7 @@ class Server(Client):
         self.environment |= {f"INTERLOCK_{name}": str(value) for name, value in (own | settings).items()}
         self.log = home.with_name(home.name + ".log")
         self.process: subprocess.Popen[bytes] | None = None
-        self.url = ""
+        self.address = ""
 
     @property
     def database_file(self) -> Path:
@@ -54,15 +54,15 @@ class Server(Client):
 
     async def _answers(self) -> bool:
         try:
-            address = json.loads((self.home / "server.json").read_text())
+            announced = json.loads((self.home / "server.json").read_text())
             token = (self.home / "owner.token").read_text().strip()
         except (OSError, ValueError):
             return False
-        if self.process is None or address["pid"] != self.process.pid:
+        if self.process is None or announced["pid"] != self.process.pid:
             return False
-        self.url = address["url"]
+        self.address = announced["url"]
         headers = {"Authorization": f"Bearer {token}"}
-        http = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=30, trust_env=False)
+        http = httpx.AsyncClient(base_url=self.address, headers=headers, timeout=30, trust_env=False)
         try:
             is_up = (await http.get("/health")).status_code == 200
         except httpx.TransportError:

@@ -150,7 +150,8 @@ class TestSwitching:
         async with listening(hesitate) as blue, listening(named(b"green")) as green:
             await forwarder.point(leg, blue, "call-1")
             under_way = asyncio.create_task(ask_once(leg.port))
-            await asyncio.wait_for(begun.wait(), PATIENCE_S)
+            async with asyncio.timeout(PATIENCE_S):
+                await begun.wait()
             await forwarder.point(leg, green, "call-2")
             assert await ask_once(leg.port) == (200, b"green")
             gate.set()
@@ -170,7 +171,8 @@ class TestSwitching:
         async with listening(hang_up) as blue, listening(named(b"green")) as green:
             await forwarder.point(leg, blue, "call-1")
             under_way = asyncio.create_task(ask_once(leg.port))
-            await asyncio.wait_for(begun.wait(), PATIENCE_S)
+            async with asyncio.timeout(PATIENCE_S):
+                await begun.wait()
             await forwarder.point(leg, green, "call-2")
             gate.set()
             assert await under_way == (200, b"green")
@@ -190,7 +192,8 @@ class TestSwitching:
             await forwarder.point(leg, None, "call-2")
             await forwarder.point(Leg(route="blog.prod", kind="stable", port=free_port()), None, "call-3")
             writer.write(b"still here\n")
-            assert await asyncio.wait_for(reader.readline(), PATIENCE_S) == b"still here\n"
+            async with asyncio.timeout(PATIENCE_S):
+                assert await reader.readline() == b"still here\n"
             writer.close()
 
 

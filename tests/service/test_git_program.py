@@ -323,6 +323,27 @@ async def test_fetches_of_one_mirror_take_turns(program: GitProgram, origin: Pat
     assert await program.resolve(mirror, "v1.0.0") is not None
 
 
+async def test_a_fetch_stands_a_checkout_that_begins_meanwhile(
+    program: GitProgram, origin: Path, mirror: str, tmp_path: Path
+) -> None:
+    head = git(origin, "rev-parse", "HEAD")
+    await program.fetch(str(origin), mirror)
+    tree = tmp_path / "tree"
+    await program.checkout(mirror, head, str(tree))
+    # As git leaves it for a moment while it makes a work tree.
+    record = next(Path(mirror).glob("worktrees/*/HEAD"))
+    whole = record.read_text()
+    record.write_text(f"{'0' * 40}\n")
+    commit(origin, {"app.py": "two\n"})
+
+    async def finish() -> None:
+        await asyncio.sleep(0.1)
+        record.write_text(whole)
+
+    await asyncio.gather(program.fetch(str(origin), mirror), finish())
+    assert len(await program.log(mirror, head, git(origin, "rev-parse", "HEAD"), 5)) == 1
+
+
 async def test_no_hook_runs_and_no_configuration_of_others_applies(
     program: GitProgram, origin: Path, mirror: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

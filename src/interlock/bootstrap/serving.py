@@ -5,6 +5,7 @@ import fcntl
 import json
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Generator
@@ -25,6 +26,8 @@ ADDRESS = "server.json"
 
 def serve(host: str | None, port: int | None) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code. The options override the settings."""
+    # Both end it in order at any moment: while it starts, and when uvicorn raises again the one that it stopped for.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         settings = _settings(host, port)
         _prepare(settings.home)
@@ -37,6 +40,8 @@ def serve(host: str | None, port: int | None) -> int:
     except InterlockError as error:
         sys.stderr.write(f"interlock serve: {error}\n")
         return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("interlock serve: ended\n")
     return 0
 
 

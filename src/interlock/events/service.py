@@ -121,7 +121,8 @@ class Events:
                 waits = [1.0]
             if min(waits, default=IDLE_POLL_S) > 0:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), min(waits, default=IDLE_POLL_S))
+                    async with asyncio.timeout(min(waits, default=IDLE_POLL_S)):
+                        await self._wake.wait()
 
     async def _load_places(self, scope: Scope) -> None:
         async with self._database.read(scope) as connection:

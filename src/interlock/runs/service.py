@@ -112,7 +112,8 @@ class Runs:
                         return
                     # The wake-up is a hint; the journal is the truth, looked at now and then in any case.
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(wake.wait(), 5.0)
+                        async with asyncio.timeout(5.0):
+                            await wake.wait()
         finally:
             self._followers[run_id].discard(wake)
             if not self._followers[run_id]:

@@ -77,7 +77,8 @@ class FakeHost:
         _check(key)
         if process := self._processes.get(key):
             try:
-                await asyncio.wait_for(process.ended.wait(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await process.ended.wait()
             except TimeoutError:
                 return process.status
         return await self.status(key)

@@ -17,6 +17,8 @@ from interlock.core.ids import new_id
 from interlock.sources.ports import Ref, RefKind
 
 OUTPUT_LIMIT_BYTES = 64 * 1024 * 1024
+WORK_TREE_RETRIES = 10
+WORK_TREE_PAUSE_S = 0.05
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHORT_COMMIT = re.compile(r"[0-9a-f]{7,40}")
@@ -127,8 +129,20 @@ class GitProgram:
         forget(Path(mirror).absolute(), target, *leftovers)
 
     async def _fetch_into(self, url: str, folder: Path, lock: int) -> None:
+        outcome = await self._fetched(url, folder, lock)
+        for _ in range(WORK_TREE_RETRIES):
+            # A work tree that is being made at this moment has a HEAD that leads nowhere yet, and git's own check fails on it.
+            if not outcome.exit_code or "bad object worktrees/" not in outcome.message:
+                break
+            await asyncio.sleep(WORK_TREE_PAUSE_S)
+            outcome = await self._fetched(url, folder, lock)
+        if outcome.exit_code:
+            hint = "check the address, that it can be reached from here, and that its key is known to this account"
+            raise Unavailable("repository_unreachable", outcome.message or "git could not fetch it", where=url, hint=hint)
+
+    async def _fetched(self, url: str, folder: Path, lock: int) -> Outcome:
         options = ["--prune", "--force", "--no-tags", "--no-write-fetch-head", "--update-shallow", "--quiet"]
-        outcome = await run(
+        return await run(
             self._program,
             [f"--git-dir={folder}", "fetch", *options, "--", url, *_REFSPECS],
             timeout_s=self._fetch_timeout_s,
@@ -136,9 +150,6 @@ class GitProgram:
             # Should this process die, git keeps the lock until it has ended too.
             keep_open=(lock,),
         )
-        if outcome.exit_code:
-            hint = "check the address, that it can be reached from here, and that its key is known to this account"
-            raise Unavailable("repository_unreachable", outcome.message or "git could not fetch it", where=url, hint=hint)
 
     async def _refs_of(self, mirror: str, wanted: list[tuple[RefKind, str]]) -> list[Ref]:
         """Those of ``wanted`` that lead to a commit, in the same order."""

@@ -184,7 +184,8 @@ async def _supervisor_end(place: str, timeout_s: float) -> bool:
     ended = asyncio.Event()
     loop.add_reader(pidfd, ended.set)
     try:
-        await asyncio.wait_for(ended.wait(), None if timeout_s == float("inf") else timeout_s)
+        async with asyncio.timeout(None if timeout_s == float("inf") else timeout_s):
+            await ended.wait()
     except TimeoutError:
         return False
     else:
