@@ -135,6 +135,11 @@ class TestProposed:
         item = await proposal(plane, sample)
         sample.release("v1.2.0")
         await plane.deploy(sample, "v1.2.0")
+
+        async def is_withdrawn() -> bool:
+            return not await plane.inbox(sample)
+
+        await until(is_withdrawn, "the question is withdrawn")
         refused = await plane.post(f"/inbox/{item['item_id']}/answer", {"answer": "roll back"}, 409)
         assert refused["code"] == "already_answered"
         assert (await incident_of(plane, sample, "resolved"))["version"] == "v1.1.0"
