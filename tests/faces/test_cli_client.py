@@ -1,5 +1,6 @@
 """The command line against a server that answers, refuses, dies and comes back, over real sockets."""
 
+import fcntl
 import hashlib
 import json
 import threading
@@ -45,10 +46,17 @@ class ControlPlane:
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         url = f"http://127.0.0.1:{self._http.server_address[1]}"
+        self._lock = (self.home / "serve.lock").open("a")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
         (self.home / "server.json").write_text(json.dumps({"url": url}))
 
+    def release(self) -> None:
+        """Leave the data folder as one that is killed leaves it, and go on answering."""
+        self._lock.close()
+
     def stop(self) -> None:
-        """Stop listening."""
+        """Stop listening, and leave what one that is killed leaves."""
+        self.release()
         self._http.shutdown()
         self._http.server_close()
 
@@ -176,6 +184,22 @@ def test_without_a_control_plane_the_exit_code_is_3(plane: ControlPlane, context
     as_json = run(context, "runs", "--json")
     assert (as_json.exit_code, json.loads(as_json.stdout)["code"]) == (3, "unreachable")
     plane.start()
+
+
+def test_the_token_of_a_data_folder_is_not_for_who_took_the_address_over(plane: ControlPlane, context: CliContext) -> None:
+    plane.answers["GET", "/runs"] = 200, {"items": []}
+    assert run(context, "runs").exit_code == 0
+    plane.release()
+    asked = len(plane.asked)
+    assert run(context, "runs").exit_code == 3
+    assert len(plane.asked) == asked
+
+
+@pytest.mark.parametrize("words", ["bogus", "runs --bogus", "show", "services add"])
+def test_wrong_usage_is_told_as_json_too(context: CliContext, words: str) -> None:
+    result = run(context, *words.split(), "--json")
+    assert (result.exit_code, json.loads(result.stdout)["code"]) == (2, "usage")
+    assert "Usage:" in run(context, *words.split()).stderr or words == "bogus"
 
 
 def test_something_else_at_the_address_is_no_control_plane(plane: ControlPlane, context: CliContext) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import IO, Any
@@ -22,6 +23,7 @@ from interlock.settings import Settings
 
 LOCK = "serve.lock"
 ADDRESS = "server.json"
+LOCK_TRIES = 10
 
 
 def serve(host: str | None, port: int | None) -> int:
@@ -69,17 +71,27 @@ def _prepare(home: Path) -> None:
 def _sole(home: Path) -> Generator[IO[str]]:
     """Hold the data folder for this process. Raises Conflict ``already_served``, naming who holds it."""
     with (home / LOCK).open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _acquire(lock):
             lock.seek(0)
             holder = lock.read().strip() or "another process"
             message = f"the data folder is served already by {holder}"
             hint = "use that one, stop it first, or set INTERLOCK_HOME to another folder"
-            raise Conflict("already_served", message, where=str(home), hint=hint) from None
+            raise Conflict("already_served", message, where=str(home), hint=hint)
         # What stands there is about somebody who is gone; nobody may be sent there.
         lock.truncate(0)
+        (home / ADDRESS).unlink(missing_ok=True)
         yield lock
+
+
+def _acquire(lock: IO[str]) -> bool:
+    # More than once: the command line holds it for a moment to see whether anybody serves.
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(0.02)
+    return False
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """The control plane's HTTP API, as the command line uses it: like any other client."""
 
 import contextlib
+import fcntl
 import json
 from collections.abc import Generator, Iterator
 from typing import Any, cast
@@ -18,6 +19,7 @@ from interlock.faces.cli.text import Doc
 PREFIX = "/api/v1"
 DEFAULT_URL = "http://127.0.0.1:8420"
 ADDRESS_FILE = "server.json"
+LOCK_FILE = "serve.lock"
 TOKEN_FILE = "owner.token"  # noqa: S105 - the name of the file, not a token
 
 CONNECT_S = 5.0
@@ -125,17 +127,29 @@ class Api:
         return self.url() + PREFIX + "".join("/" + quote(part, safe="") for part in path)
 
     def _credentials(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._context.token or self._token_of_the_folder()}"}
+
+    def _token_of_the_folder(self) -> str:
+        """The owner's token, for nobody but who serves this data folder, or who was named."""
         file = self._context.home / TOKEN_FILE
-        token = self._context.token
-        if not token:
+        if not self._context.url and not self._is_served():
+            raise self._unreachable()
+        try:
+            return file.read_text().strip()
+        except OSError as error:
+            with self._reaching():
+                self._http.get(self.url() + "/health")
+            hint = "set INTERLOCK_TOKEN, or INTERLOCK_HOME to the data folder of the control plane"
+            raise Forbidden("no_token", f"there is no token: {error.strerror}", where=str(file), hint=hint) from error
+
+    def _is_served(self) -> bool:
+        # An address alone proves nothing: one that was killed leaves it, and anybody may listen there now.
+        with contextlib.suppress(OSError), (self._context.home / LOCK_FILE).open("rb") as lock:
             try:
-                token = file.read_text().strip()
-            except OSError as error:
-                with self._reaching():
-                    self._http.get(self.url() + "/health")
-                hint = "set INTERLOCK_TOKEN, or INTERLOCK_HOME to the data folder of the control plane"
-                raise Forbidden("no_token", f"there is no token: {error.strerror}", where=str(file), hint=hint) from error
-        return {"Authorization": f"Bearer {token}"}
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return (self._context.home / ADDRESS_FILE).exists()
+        return False
 
     @contextlib.contextmanager
     def _reaching(self) -> Generator[None]:

@@ -10,13 +10,15 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
 from interlock import __version__
-from interlock.core.errors import InterlockError
+from interlock.core.errors import InterlockError, Invalid
 from interlock.faces.cli.catalogue import COMMANDS, GROUPS, SECTIONS
 from interlock.faces.cli.context import CliContext
-from interlock.faces.cli.failures import exit_code, report
+from interlock.faces.cli.failures import ASKED, exit_code, report
 
 HELP = "The control plane for software delivery done by agents: words become a plan, an approved plan becomes a durable run."
 NAMES = {"help_option_names": ["-h", "--help"]}
+WRONG_USAGE = cast("type[Exception]", typer.BadParameter.__base__)
+"""Every way to call a command that it does not understand."""
 
 
 @contextlib.contextmanager
@@ -67,8 +69,16 @@ class LazyGroup(TyperGroup):
                     formatter.write_dl([(self._shown(path), text) for path, text in inside.items()])
 
     def invoke(self, ctx: Any) -> Any:
-        with _reporting(ctx):
-            return super().invoke(ctx)
+        wants_json = "--json" in (*ctx._protected_args, *ctx.args)
+        try:
+            with _reporting(ctx):
+                return super().invoke(ctx)
+        except WRONG_USAGE as error:
+            if not wants_json:
+                raise
+            message, usage = cast("Any", error).format_message(), cast("Any", error).ctx
+            report(Invalid("usage", message, hint=f"try: {usage.command_path} -h" if usage else ""), as_json=True)
+            raise typer.Exit(ASKED) from error
 
     def _prefix(self) -> tuple[str, ...]:
         return (self.name,) if self.name else ()
