@@ -147,6 +147,24 @@ async def test_what_goes_on_failing_becomes_a_dead_letter_and_the_rest_goes_on(e
     assert await events.dead_letter_count(scope) == 1
 
 
+async def test_an_event_is_not_given_up_while_the_disk_is_full(events, scope, clock):
+    tries: list[int] = []
+
+    async def handle(_scope: Scope, event: Envelope) -> None:
+        tries.append(event.data["number"])
+        if len(tries) <= service.MAX_TRIES + 3:
+            raise Unavailable("storage", "the disk is full")
+
+    events.subscribe("test", handle, Happened)
+    await publish(events, scope, 1)
+    async with dispatching(events, scope):
+        for count in range(1, service.MAX_TRIES + 5):
+            await until(lambda count=count: len(tries) == count)
+            clock.advance(100.0)
+            events.wake()
+    assert await events.dead_letter_count(scope) == 0
+
+
 async def test_dispatch_outlives_a_database_that_does_not_answer(events, scope, database, monkeypatch):
     monkeypatch.setattr(service, "IDLE_POLL_S", 0.02)
     seen: list[int] = []

@@ -1,17 +1,10 @@
 """The one place that joins settings, adapters, slices and faces."""
 
-import asyncio
-import contextlib
-import importlib
 import os
-from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-
-import structlog
-from fastapi import FastAPI
 
 from interlock.adapters.caddy.forwarder import CaddyForwarder
 from interlock.adapters.git.git import GitProgram
@@ -19,10 +12,10 @@ from interlock.adapters.hosts.local import LocalHost
 from interlock.adapters.http.client import HttpxClient
 from interlock.adapters.keys.files import KeyFiles
 from interlock.audit.service import Audit
+from interlock.bootstrap.control_plane import ControlPlane
 from interlock.core.clock import Clock, SystemClock
 from interlock.core.scope import Scope, system_scope
-from interlock.db.database import CONTROL, Database
-from interlock.db.migrate import migrate
+from interlock.db.database import Database
 from interlock.delivery.building import Building
 from interlock.delivery.contracts import IncidentOpened, IncidentResolved
 from interlock.delivery.incidents import Incidents
@@ -34,9 +27,7 @@ from interlock.delivery.service import Delivery
 from interlock.delivery.tools import PointForwarder
 from interlock.delivery.watcher import Watcher
 from interlock.events.service import Events
-from interlock.faces.http.app import create_app
 from interlock.faces.http.services import Services
-from interlock.faces.ws.runs import live_router
 from interlock.inbox.contracts import ItemAnswered
 from interlock.inbox.service import Inbox
 from interlock.plans.approval import ApprovalRules
@@ -59,97 +50,12 @@ from interlock.runs.service import Runs
 from interlock.settings import Settings
 from interlock.sources.model import WatchPolicy
 from interlock.sources.service import Sources
-from interlock.tenancy.service import OWNER, Tenancy
+from interlock.tenancy.service import Tenancy
 from interlock.tenancy.submissions import Submissions
 from interlock.tools.checkout import Checkout, RemoveCheckout
 from interlock.tools.http import HttpCheck
 from interlock.tools.process import process_tools
 from interlock.tools.service import Toolbox
-
-log = structlog.get_logger(__name__)
-
-TOKEN_FILE = "owner.token"  # noqa: S105 - the name of the file, not a token
-FORWARDER_CHECK_S = 5.0
-TIDY_S = 600.0
-
-
-@dataclass(slots=True)
-class ControlPlane:
-    """One control plane on one data folder: `start` it inside a running loop, `stop` it before the loop ends."""
-
-    settings: Settings
-    database: Database
-    services: Services
-    driver: LocalDriver
-    watcher: Watcher
-    events: Events
-    forwarder: CaddyForwarder
-    retention: Retention
-    scope: Scope
-    _background: list[asyncio.Task[None]]
-
-    async def start(self) -> None:
-        """Make the databases and the owner's token, adopt what was under way, begin to dispatch and to watch."""
-        await asyncio.to_thread(migrate, self.database.file(CONTROL), "control")
-        await asyncio.to_thread(migrate, self.database.file(self.scope.tenant), "tenant")
-        await self.services.tenancy.ensure_tenant(self.scope)
-        await self._ensure_token()
-        await self.driver.recover()
-        works = (self.events.dispatch(self.scope), self.watcher.run(self.scope), self._keep_forwarder(), self._tidy())
-        self._background.append(asyncio.create_task(asyncio.to_thread(_load_what_requests_need)))
-        for work in works:
-            self._background.append(asyncio.create_task(work))
-
-    async def stop(self) -> None:
-        """Stop working. Processes, the forwarder and traffic stay; what was under way goes on at the next start."""
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
-        await self.driver.close()
-        await self.database.close()
-
-    @contextlib.asynccontextmanager
-    async def lifespan(self, _app: FastAPI) -> AsyncGenerator[None]:
-        """`start` and `stop` around the server's life."""
-        await self.start()
-        try:
-            yield
-        finally:
-            await self.stop()
-
-    def app(self) -> FastAPI:
-        """The server over this control plane."""
-        router = live_router(self.services.tenancy, self.services.runs)
-        return create_app(self.services, self.lifespan, [router])
-
-    async def _ensure_token(self) -> None:
-        file = self.settings.home / TOKEN_FILE
-        if file.exists():
-            with contextlib.suppress(Exception):
-                await self.services.tenancy.authenticate(file.read_text().strip(), "internal")
-                return
-        token = await self.services.tenancy.issue_token(self.scope, OWNER)
-        await asyncio.to_thread(_write_token, file, token)
-
-    async def _keep_forwarder(self) -> None:
-        """Bring the forwarder back, with the configuration it had, whenever something is meant to be reached through it."""
-        while True:
-            try:
-                if any(route.deployment_id for route in await self.services.delivery.routes(self.scope)):
-                    await self.forwarder.ensure()
-            except Exception as error:
-                log.warning("forwarder.down", error=str(error))
-            await asyncio.sleep(FORWARDER_CHECK_S)
-
-    async def _tidy(self) -> None:
-        """Expire plans that nobody decided on, and remove what nobody needs any more."""
-        while True:
-            try:
-                await self.services.plans.expire_overdue(self.scope)
-                await self.retention.sweep(self.scope)
-            except Exception as error:
-                log.warning("tidying.failed", error=str(error))
-            await asyncio.sleep(TIDY_S)
 
 
 def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, str] = os.environ) -> ControlPlane:
@@ -236,13 +142,17 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
     )
     watcher = Watcher(delivery, incidents, observer, clock)
     retention = Retention(delivery, host, clock, settings.keep_releases, timedelta(days=settings.keep_processes_days))
-    return ControlPlane(settings, database, services, driver, watcher, events, forwarder, retention, scope, [])
-
-
-def _load_what_requests_need() -> None:
-    """Load, once the server is up, what it left out to start fast: so that the first request does not wait for it."""
-    for module in ("interlock.plans.words.parser", "interlock.sources.module_file", "interlock.faces.http.querying"):
-        importlib.import_module(module)
+    return ControlPlane(
+        settings=settings,
+        database=database,
+        services=services,
+        driver=driver,
+        watcher=watcher,
+        events=events,
+        forwarder=forwarder,
+        retention=retention,
+        scope=scope,
+    )
 
 
 def _executors(building: Building, rollout: Rollout, recovery: Recovery) -> dict[str, Executor]:
@@ -306,14 +216,6 @@ def _components(
         return {"ok": True, "dead_letters": await events.dead_letter_count(scope)}
 
     return {"storage": storage, "engine": engine, "forwarder": traffic, "events": dispatch}
-
-
-def _write_token(file: Path, token: str) -> None:
-    """Readable by the owner of the data folder alone, from the first moment on."""
-    aside = file.with_suffix(".new")
-    with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
-        stream.write(token + "\n")
-    aside.rename(file)
 
 
 def _watch_policy(settings: Settings) -> WatchPolicy:

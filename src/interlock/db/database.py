@@ -32,6 +32,9 @@ control_metadata = MetaData()
 
 CONTROL = "control"
 
+STORAGE = "storage"
+"""The code of the error that says that the disk does not take it now."""
+
 READERS = 4
 """Connections for reading that a namespace keeps open; at need it opens more."""
 
@@ -156,7 +159,7 @@ def _storage_errors(file: Path):
         if code not in _STORAGE_ERRORS:
             raise
         raise Unavailable(
-            "storage",
+            STORAGE,
             f"the database cannot be written: {error.orig}",
             where=str(file),
             hint="free disk space or mend the disk; work goes on by itself afterwards",

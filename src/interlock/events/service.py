@@ -8,9 +8,10 @@ import msgspec
 import structlog
 
 from interlock.core.clock import Clock, to_text
+from interlock.core.errors import Unavailable
 from interlock.core.ids import new_id
 from interlock.core.scope import Scope
-from interlock.db.database import Database
+from interlock.db.database import STORAGE, Database
 from interlock.db.session import Session
 from interlock.events import store
 from interlock.events.model import Envelope, EventData
@@ -159,7 +160,9 @@ class Events:
         except Exception as error:
             subscription.failures += 1
             log.exception("events.handler_failed", subscription=subscription.name, event_type=envelope.event_type)
-            if subscription.failures < MAX_TRIES:
+            # Storage that does not answer is nothing that a later event would be spared: it is waited for.
+            is_stuck = isinstance(error, Unavailable) and error.code == STORAGE
+            if subscription.failures < MAX_TRIES or is_stuck:
                 subscription.not_before = self._clock.monotonic() + min(60.0, 0.5 * 2**subscription.failures)
                 return False
             async with self._database.write(scope) as session:
