@@ -90,8 +90,10 @@ class Recovery:
         deployment = await self._rollout.candidate(context, task.place, task.deployment_id)
         if deployment is None:
             return {}
+        is_out = deployment.state in {"rolled_back", "failed", "retired"}
         incident = await self._incidents.open_for(context.scope, deployment.deployment_id)
-        if incident is None and task.reason:
+        # One that is out already was closed before a crash, with its incident.
+        if incident is None and task.reason and not is_out:
             incident = await self._incidents.open(
                 context.scope, deployment, task.reason, {"requested_by": context.run.requested_by}
             )
@@ -101,7 +103,7 @@ class Recovery:
             await self._incidents.quarantine(context.scope, release, incident.incident_id, incident.title)
         await asyncio.sleep(DRAIN_S)
         await self._rollout.stop_process(context, deployment.deployment_id)
-        if deployment.state not in {"rolled_back", "failed", "retired"}:
+        if not is_out:
             why = incident.title if incident else "the run did not get through"
             state = "failed" if deployment.state == "starting" else "rolled_back"
             await self._delivery.change(context.scope, deployment.deployment_id, state, why)

@@ -1,5 +1,6 @@
 """The events of a run over a WebSocket, as they happen."""
 
+import asyncio
 from typing import Annotated
 
 import msgspec
@@ -35,9 +36,21 @@ def live_router(tenancy: Tenancy, runs: Runs) -> APIRouter:
             await socket.close(code, error.message[:120])
             return
         await socket.accept(subprotocol="interlock" if "interlock" in socket.scope["subprotocols"] else None)
-        await _send_all(socket, runs, scope, run_id, after)
+        both = [asyncio.ensure_future(work) for work in (_send_all(socket, runs, scope, run_id, after), _until_gone(socket))]
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in both:
+                task.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
 
     return router
+
+
+async def _until_gone(socket: WebSocket) -> None:
+    """Read what nobody has to say, so that a client that left is noticed although its run is silent."""
+    while (await socket.receive())["type"] != "websocket.disconnect":
+        pass
 
 
 async def _send_all(socket: WebSocket, runs: Runs, scope: Scope, run_id: str, after: int) -> None:
