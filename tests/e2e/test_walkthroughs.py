@@ -1,10 +1,14 @@
 """The worked examples of the README and of the docs run as they stand, against a real control plane."""
 
 import asyncio
+import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -13,24 +17,36 @@ from harness.ports import port_range
 from interlock.adapters.hosts.local import LocalHost
 
 ROOT = Path(__file__).parents[2]
-BLOCK = re.compile(r"^```sh walkthrough(?: exit=(\d+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-WAIT = "until interlock status >/dev/null 2>&1; do sleep 0.2; done\n"
-PAGES = [ROOT / "README.md", ROOT / "docs" / "delivery.md", ROOT / "docs" / "api.md"]
+# A block inside of a list is indented with it.
+BLOCK = re.compile(
+    r"^(?P<indent> *)```sh walkthrough(?P<options>[^\n]*)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL
+)
+PAGES = [ROOT / "README.md", ROOT / "docs" / "delivery.md", ROOT / "docs" / "api.md", ROOT / "docs" / "ai-module.md"]
+GIVEN = {
+    "alarm": """
+key=$(interlock status --service greeter --env staging --json | field '["items"][0]["serving"]["process"]')
+kill $(field '["pid"]' < "$INTERLOCK_HOME/processes/$key/supervisor.json")
+until interlock inbox | grep --quiet "stopped from outside"; do sleep 0.1; done
+"""
+}
+"""What a block rests on that a reader meets and does not make: it happens before the block."""
 
 
-def blocks(page: Path) -> list[tuple[int, str]]:
-    return [(int(code or 0), text) for code, text in BLOCK.findall(page.read_text())]
+def blocks(page: Path) -> list[tuple[dict[str, str], str]]:
+    """The options of each block (``exit``: its exit code; ``given``: what happened before it), and its commands."""
+    found = BLOCK.finditer(page.read_text())
+    return [(dict(re.findall(r"(\w+)=(\S+)", block["options"])), textwrap.dedent(block["text"])) for block in found]
 
 
 def script() -> str:
     """All blocks of all pages in one shell, in order: the pages build on the README's walk."""
     lines = ["set -eu", "trap 'kill $(jobs -p)' EXIT"]
+    lines.append("""field() { python3 -c "import json, sys; print(json.load(sys.stdin)$1)"; }""")
     for page in PAGES:
-        for code, text in blocks(page):
-            # A reader has the server in a terminal of its own and goes on when it is up.
-            body = re.sub(r"^interlock serve &\n", f"interlock serve --port 0 &\n{WAIT}", text, flags=re.MULTILINE)
-            lines.append(f"echo '--- {page.name}'")
-            lines.append(body if code == 0 else f"code=0; ( {body} ) || code=$?; test $code = {code}")
+        for options, text in blocks(page):
+            lines += [f"echo '--- {page.name}'", GIVEN.get(options.get("given", ""), "")]
+            code = options.get("exit", "0")
+            lines.append(text if code == "0" else f"code=0; ( {text} ) || code=$?; test $code = {code}")
     return "\n".join(lines)
 
 
@@ -43,10 +59,12 @@ def run(folder: Path, environment: dict[str, str]) -> subprocess.CompletedProces
 @pytest.mark.timeout(150)
 async def test_every_walkthrough_runs_as_it_stands(tmp_path: Path) -> None:
     first_port, last_port = port_range()
+    home = tmp_path / "home"
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "INTERLOCK_HOME": str(tmp_path / "home"),
+        "INTERLOCK_HOME": str(home),
+        "INTERLOCK_PORT": "0",
         "INTERLOCK_FIRST_PORT": str(first_port),
         "INTERLOCK_LAST_PORT": str(last_port),
         "GIT_AUTHOR_NAME": "reader",
@@ -55,14 +73,37 @@ async def test_every_walkthrough_runs_as_it_stands(tmp_path: Path) -> None:
         "GIT_COMMITTER_EMAIL": "reader@localhost",
     }
     environment.pop("INTERLOCK_URL", None)
-    host = LocalHost(tmp_path / "home" / "processes")
+    host = LocalHost(home / "processes")
     try:
         result = await asyncio.to_thread(run, tmp_path, environment)
+        assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
+        assert "v1.0.0" in result.stdout
+        assert {path.name for path in home.iterdir() if "-" not in path.name} <= documented_files()
+        await end_as_documented(home, host)
     finally:
         for key in await host.list():
             await host.stop(key, 1.0)
-    assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
-    assert "v1.0.0" in result.stdout
+
+
+def documented_files() -> set[str]:
+    table = (ROOT / "docs" / "delivery.md").read_text().partition("## Where it all lies")[2]
+    return {
+        name.rstrip("/") for cell in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(.*?)`", cell)
+    }
+
+
+async def end_as_documented(home: Path, host: LocalHost) -> None:
+    """What `pgrep` finds by the folder on the command line are the supervisors of all that runs, and SIGTERM ends them."""
+    running = [key for key, status in (await host.list()).items() if status.state == "running"]
+    assert running == ["interlock-forwarder-1"], "the walk stops its service and leaves the forwarder"
+    supervisors = [json.loads((home / "processes" / key / "supervisor.json").read_text())["pid"] for key in running]
+    if shutil.which("pgrep"):
+        listed = await asyncio.to_thread(subprocess.check_output, ["pgrep", "--full", f"{home}/processes/"], text=True)
+        assert [int(number) for number in listed.split()] == supervisors
+    for pid in supervisors:
+        os.kill(pid, signal.SIGTERM)
+    for key in running:
+        assert (await host.wait(key, 15.0)).state == "exited"
 
 
 def test_there_is_something_to_run() -> None:

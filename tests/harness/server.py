@@ -6,9 +6,12 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import httpx
+from httpx_sse import aconnect_sse
 
 from harness.plane import PATIENCE_S, Client
 from harness.ports import port_range
@@ -88,6 +91,24 @@ class Server(Client):
         if hasattr(self, "http"):
             await self.http.aclose()
         return code
+
+    async def events(self, run_id: str) -> list[dict[str, Any]]:
+        """All events of a run, page by page."""
+        found: list[dict[str, Any]] = []
+        cursor: str | None = "0"
+        while cursor is not None:
+            page = await self.get(f"/runs/{run_id}/events", params={"after": cursor})
+            found += page["items"]
+            cursor = page["next"]
+        return found
+
+    async def stream(self, run_id: str, after: int = 0) -> AsyncGenerator[dict[str, Any]]:
+        """The events of a run behind ``after`` as they happen, as data of server-sent events; raises `httpx.TransportError`
+        when the control plane goes away."""
+        headers = {"Last-Event-ID": str(after)}
+        async with aconnect_sse(self.http, "GET", f"/api/v1/runs/{run_id}/stream", headers=headers) as source:
+            async for sent in source.aiter_sse():
+                yield json.loads(sent.data)
 
     async def clear(self) -> None:
         """End the control plane and every process that was started from this data folder."""

@@ -109,7 +109,8 @@ async def test_module_file_decides(sources: Sources, origin: Path) -> None:
     analysis = await sources.analyse(SCOPE, str(origin), ref)
     assert (analysis.tier, analysis.commit, analysis.tree) == (1, ref.commit, ref.tree)
     assert (analysis.recipe.name, analysis.recipe.version) == ("shop", "2.0.0-rc.1")
-    assert [finding.code for finding in analysis.findings] == ["no_health_check"]
+    assert analysis.findings == ()
+    assert analysis.places["module_type"] == "ai-module.yaml:2"
     old = await sources.analyse(SCOPE, str(origin), await sources.resolve(SCOPE, str(origin), "v1.9.0"))
     assert old.recipe.version == "1.9.0"
 
@@ -118,12 +119,8 @@ async def test_findings_of_a_module(sources: Sources, origin: Path) -> None:
     text = "name: shop\nmodule_type: api\nstart: ./serve\nport: 8080\nenv: {DB_PASSWORD: x, LOG: y}\n"
     commit(origin, {"ai-module.yaml": text, "ai-module.yml": text})
     analysis = await sources.analyse(SCOPE, str(origin), await sources.resolve(SCOPE, str(origin), "main"))
-    assert [finding.code for finding in analysis.findings] == [
-        "two_module_files",
-        "no_health_check",
-        "fixed_port",
-        "secret_inlined",
-    ]
+    found = [(finding.code, finding.where) for finding in analysis.findings]
+    assert found == [("two_module_files", "ai-module.yml"), ("secret_inlined", "ai-module.yaml:5")]
 
 
 @pytest.mark.parametrize("content", ["name: [", "x: 1\n" * 100_000])

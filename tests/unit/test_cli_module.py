@@ -39,6 +39,7 @@ def test_check_of_nothing_is_an_error(tmp_path: Path) -> None:
     result = run("check", str(tmp_path / "missing.yaml"))
     assert result.exit_code == 1
     assert "missing.yaml" in result.stderr
+    assert f"interlock module init {tmp_path}" in result.stderr
 
 
 def test_check_shows_a_hostile_file_as_text(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from interlock.faces.cli.text import clean_data
 from interlock.faces.cli.views import delivery
 from interlock.faces.cli.views.events import event_line
 from interlock.faces.cli.views.inbox import inbox
-from interlock.faces.cli.views.plan import listing_of, plan_summary, whole_plan
+from interlock.faces.cli.views.plan import listing_of, plan_summary, plan_to_decide, whole_plan
 from interlock.faces.cli.views.question import question
 from interlock.faces.cli.views.record import verdict
 from interlock.faces.cli.views.run import Progress, RunView
@@ -26,7 +26,7 @@ def shown(view: RenderableType, width: int = 80, *, is_terminal: bool = False, h
     console = Console(
         file=stream, width=width, height=height, markup=False, emoji=False, highlight=False, force_terminal=is_terminal
     )
-    console.print(view)
+    console.print(view, crop=False)
     return "\n".join(line.rstrip() for line in stream.getvalue().split("\n"))
 
 
@@ -192,6 +192,14 @@ def test_markup_and_control_sequences_of_strangers_are_shown_as_text() -> None:
     assert "“greter” was read as" in text, "places in the text stay where they were"
 
 
+def test_a_plan_that_waits_ends_in_the_commands_that_decide_about_it() -> None:
+    text = shown(plan_to_decide(PLAN), 60)
+    assert f"interlock approve plan_1 --hash {HASH}" in text
+    assert "interlock reject plan_1" in text
+    decided = PLAN | {"state": "rejected", "reason": "not now"}
+    assert "interlock approve" not in shown(plan_to_decide(decided), 200)
+
+
 def test_a_list_of_plans_has_ages_and_states() -> None:
     text = shown(listing_of({"items": [PLAN], "next": None}, NOW))
     assert "plan_1" in text
@@ -215,6 +223,12 @@ def test_a_question_marks_what_is_in_question_and_gives_commands_that_answer_it(
     assert "deploy shop to »prod«" in text
     assert "Which one?" in text
     assert "interlock plan 'deploy shop to staging'" in text
+
+
+def test_the_answers_to_a_question_keep_the_options_that_were_given() -> None:
+    given = ["--env", "staging", "--repo", "/code/my shop", "--preview"]
+    text = shown(question("deploy shop", asked((6, 6), ["v1"], "missing"), given), 120)
+    assert "interlock plan 'deploy v1 shop' --env staging --repo '/code/my shop' --preview" in text
 
 
 def test_a_question_about_something_missing_marks_the_place() -> None:
@@ -290,7 +304,10 @@ def test_a_run_longer_than_the_screen_shows_where_it_stands() -> None:
     [
         (event(3, "RunAdopted", owner="me", epoch=2), "taken over by me"),
         (event(3, "TaskParked", task="a", question="Go on?", options=["yes", "no"], evidence={}), "asks: Go on? (yes | no;"),
-        (event(3, "IntentRecorded", task="a", tool="process.start", effect="deploy"), "is about to deploy by process.start"),
+        (
+            event(3, "IntentRecorded", task="a", tool="process.start", effect="deploy"),
+            "is about to start a process (process.start)",
+        ),
         (event(3, "ReceiptRecorded", task="a", outcome="done", by="probe", error={}), "effect done (told by probe)"),
         (event(3, "CallRefused", task="a", tool="x", error={"message": "not granted"}), "was refused x: not granted"),
         (event(3, "TaskCancelled", task="a", reason="by request"), "cancelled: by request"),

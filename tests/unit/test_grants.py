@@ -5,12 +5,16 @@ import pytest
 
 from interlock.core.errors import Forbidden, Invalid
 from interlock.testing.tools import CreateFile
-from interlock.tools.grants import Grant, Rule, check_call, exactly, under
+from interlock.tools.grants import Grant, Rule, check_call, exactly
 from interlock.tools.service import Toolbox, defaults, to_data, to_input
 
 
 def grant(**arguments: Rule) -> list[Grant]:
     return [Grant(task="t", tool="tool", arguments=arguments)]
+
+
+def under(folder: str) -> Rule:
+    return Rule(rule="under", value=folder)
 
 
 def is_allowed(rule: Rule, value: object) -> bool:

@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.engine import run_of, task
+from harness.replay import to_json
 from interlock.core.errors import Conflict, Invalid
 from interlock.runs import model as m
-from interlock.runs.decide import Scheduler, decide, retry_delay_s, to_json
+from interlock.runs.decide import Scheduler, decide, retry_delay_s
 from interlock.runs.evolve import fold
 from interlock.runs.graph import Retry, TaskSpec
 

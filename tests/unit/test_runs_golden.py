@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 from harness.engine import run_of, task
+from harness.replay import to_json
 from interlock.runs import model as m
-from interlock.runs.decide import Scheduler, decide, to_json
+from interlock.runs.decide import Scheduler, decide
 from interlock.runs.evolve import fold
 from interlock.runs.graph import Retry
 

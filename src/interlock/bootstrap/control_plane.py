@@ -46,6 +46,8 @@ class ControlPlane:
     retention: Retention
     scope: Scope
     _background: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]], init=False)
+    failure: Exception | None = field(default=None, init=False)
+    """Why the last `lifespan` did not begin."""
 
     async def start(self) -> None:
         """Make the databases and the owner's token, adopt what was under way, begin to dispatch and to watch."""
@@ -70,7 +72,11 @@ class ControlPlane:
     @contextlib.asynccontextmanager
     async def lifespan(self, _app: FastAPI) -> AsyncGenerator[None]:
         """`start` and `stop` around the server's life."""
-        await self.start()
+        try:
+            await self.start()
+        except Exception as error:
+            self.failure = error
+            raise
         try:
             yield
         finally:

@@ -18,7 +18,7 @@ import uvicorn
 from pydantic import ValidationError
 
 from interlock.bootstrap.joining import build
-from interlock.core.errors import Conflict, InterlockError
+from interlock.core.errors import Conflict, InterlockError, Unavailable
 from interlock.settings import Settings
 
 LOCK = "serve.lock"
@@ -64,7 +64,12 @@ def _prepare(home: Path) -> None:
         (home / "sandbox").mkdir(exist_ok=True)
         (home / "bundles").mkdir(exist_ok=True)
     except OSError as error:
-        raise Conflict("data_folder", f"the data folder cannot be used: {error.strerror}", where=str(home)) from error
+        raise _unusable(home, error) from error
+
+
+def _unusable(home: Path, error: OSError) -> InterlockError:
+    hint = "free disk space or mend the disk, or set INTERLOCK_HOME to another folder"
+    return Unavailable("data_folder", f"the data folder cannot be used: {error.strerror}", where=str(home), hint=hint)
 
 
 @contextlib.contextmanager
@@ -112,12 +117,15 @@ def _listener(host: str, port: int) -> Generator[socket.socket]:
 def _announce(settings: Settings, listener: socket.socket, lock: IO[str]) -> None:
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    lock.truncate(0)
-    lock.write(f"pid {os.getpid()} on {url}")
-    lock.flush()
     aside = settings.home / (ADDRESS + ".new")
-    aside.write_text(json.dumps({"pid": os.getpid(), "host": host, "port": port, "url": url}))
-    aside.rename(settings.home / ADDRESS)
+    try:
+        lock.truncate(0)
+        # Past the buffer: what could not be written would be tried again when it is closed.
+        os.write(lock.fileno(), f"pid {os.getpid()} on {url}".encode())
+        aside.write_text(json.dumps({"pid": os.getpid(), "host": host, "port": port, "url": url}))
+        aside.rename(settings.home / ADDRESS)
+    except OSError as error:
+        raise _unusable(settings.home, error) from error
     sys.stderr.write(f"interlock serves on {url}, data in {settings.home}\n")
 
 
@@ -126,15 +134,23 @@ def _run(settings: Settings, listener: socket.socket) -> None:
     for chatty in ("httpx", "httpcore", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     _configure_logging(settings.log_level)
+    plane = build(settings)
+    # What is known to have gone wrong is told in one line below, not with a traceback.
+    logging.getLogger("uvicorn.error").addFilter(lambda _: not isinstance(plane.failure, InterlockError))
     config = uvicorn.Config(
-        build(settings).app(),
+        plane.app(),
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=5,
         ws="websockets-sansio",
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    except SystemExit:
+        if isinstance(plane.failure, InterlockError):
+            raise plane.failure from None
+        raise
 
 
 def _configure_logging(level: str) -> None:

@@ -91,7 +91,10 @@ class SwitchTask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SmokeTask(msgspec.Struct, frozen=True, kw_only=True):
+    """``port`` is where the service is asked: the stable leg's, or the one at which it listens if it can be told none."""
+
     place: Place
+    port: int
     tests: list[SmokeTest]
     folder: str
     environment: dict[str, str]

@@ -4,7 +4,9 @@ import re
 import socket
 from collections.abc import Sequence, Set
 
-from interlock.core.errors import Invalid, Unavailable
+from rapidfuzz import fuzz, process
+
+from interlock.core.errors import Invalid, NotFound, Unavailable
 
 NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_.][a-z0-9]+)*")
 MAX_LENGTH = 40
@@ -17,6 +19,31 @@ def check_service_name(name: str, environments: Sequence[str]) -> None:
         raise Invalid("service_name", f"{name!r} cannot be the name of a service", hint=hint)
     if name in environments:
         raise Invalid("service_name", f"{name!r} is the name of an environment", hint="choose another name")
+
+
+def unknown_service(name: str, known: Sequence[str]) -> NotFound:
+    """The error about a service that is not registered, with the names near it."""
+    hint = (
+        f"register it: interlock service add {name} --repo PATH_OR_URL"
+        if NAME.fullmatch(name)
+        else "see: interlock service list"
+    )
+    if near := _near(name, known):
+        hint = f"did you mean {' or '.join(near)}? Else {hint}"
+    return NotFound("service", f"there is no service {name!r}", hint=hint, nearest=near)
+
+
+def unknown_environment(name: str, known: Sequence[str]) -> NotFound:
+    """The error about an environment that this installation does not have, with those that it has."""
+    near = _near(name, known)
+    meant = f"did you mean {' or '.join(near)}? " if near else ""
+    return NotFound(
+        "environment", f"there is no environment {name!r}", hint=f"{meant}environments: {', '.join(known)}", nearest=near
+    )
+
+
+def _near(name: str, known: Sequence[str]) -> list[str]:
+    return [found for found, _, _ in process.extract(name, known, scorer=fuzz.ratio, limit=3, score_cutoff=60)]
 
 
 def free_ports(bounds: tuple[int, int], taken: Set[int], count: int) -> list[int]:

@@ -205,7 +205,7 @@ class Rollout:
         target = task.deployment_id or ""
         serving = await self._delivery.serving(context.scope, task.place.service, task.place.environment)
         # Its own earlier try may have switched already; anybody else's change is not what was approved.
-        if task.expects is not None and (serving is None or serving.deployment_id != target):
+        if task.expects is not None and (serving.deployment_id if serving else "") != target:
             await self._check_expected(context, task.place, task.expects)
         if task.takes_port:
             await self._point(context, task.place, "stable", task.port)
@@ -244,10 +244,10 @@ class Rollout:
 
     async def _smoke_one(self, context: TaskContext, task: SmokeTask, test: SmokeTest) -> None:
         if test.path is not None:
-            arguments: dict[str, Any] = {"url": task.place.url("stable", test.path), "expect_status": test.expect_status}
+            arguments: dict[str, Any] = {"url": f"http://127.0.0.1:{task.port}{test.path}", "expect_status": test.expect_status}
             await context.call("http.check", arguments | ({"expect_text": test.expect_text} if test.expect_text else {}))
         elif test.command is not None:
-            commands = [list(argv) for argv in test.command.argv]
+            commands = [list(argv) for argv in test.command.on_port(task.port)]
             arguments = {"commands": commands, "folder": task.folder, "environment": task.environment, "timeout_s": 300.0}
             output = await context.call("command.run", arguments, name=f"smoke-{task.tests.index(test) + 1}")
             if test.expect_text and test.expect_text not in output["tail"]:

@@ -13,7 +13,7 @@ from interlock.db.database import Database
 from interlock.db.session import Session
 from interlock.delivery import bundles, contracts, store
 from interlock.delivery.model import Deployment, DeploymentState, Release, Route, Service, may_become
-from interlock.delivery.naming import check_service_name, free_ports
+from interlock.delivery.naming import check_service_name, free_ports, unknown_environment, unknown_service
 from interlock.events.service import Events
 from interlock.sources.model import WatchPolicy
 
@@ -57,7 +57,7 @@ class Delivery:
         async with self._database.write(scope) as session:
             found = await store.service(session.connection, name)
             if found is None:
-                raise NotFound("service", f"there is no service {name!r}")
+                raise unknown_service(name, [item.name for item in await store.all_services(session.connection)])
             service = msgspec.structs.replace(found, watch=watch)
             await store.save_service(session.connection, service)
             data = contracts.ServiceWatchChanged(name=name, watch=msgspec.to_builtins(watch))
@@ -65,12 +65,22 @@ class Delivery:
         return service
 
     async def service(self, scope: Scope, name: str) -> Service:
-        """Raises NotFound ``service``."""
+        """Raises NotFound ``service`` with the ``nearest`` names in its details."""
         async with self._database.read(scope) as connection:
             found = await store.service(connection, name)
-        if found is None:
-            raise NotFound("service", f"there is no service {name!r}", hint=f"interlock service add {name} --repo PATH_OR_URL")
+            if found is None:
+                raise unknown_service(name, [item.name for item in await store.all_services(connection)])
         return found
+
+    async def check_known(self, scope: Scope, service: str | None = None, environment: str | None = None) -> None:
+        """Raises NotFound ``service`` or ``environment`` for a name that does not exist; None stands for any.
+
+        For whoever narrows a list: nothing found must not be taken for nothing there.
+        """
+        if service is not None:
+            await self.service(scope, service)
+        if environment is not None and environment not in self.environments:
+            raise unknown_environment(environment, self.environments)
 
     async def services(self, scope: Scope) -> list[Service]:
         """All services, by name."""

@@ -38,7 +38,9 @@ class PointForwarder:
         try:
             await self._point(call, arguments)
         except OSError as error:
-            raise Unavailable("storage", f"the forwarder's files cannot be written: {error}", where=arguments.route) from error
+            hint = "free disk space or mend the disk, then ask for it again"
+            message = f"the forwarder's files cannot be written: {error}"
+            raise Unavailable("storage", message, where=arguments.route, hint=hint) from error
         return PointOutput(upstream_port=arguments.upstream_port)
 
     async def _point(self, call: Call, arguments: PointInput) -> None:

@@ -1,6 +1,5 @@
 """The events of a run in the words of the story."""
 
-import threading
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -27,12 +26,6 @@ class Progress:
             self.last_event = f"{event['seq']} {event['type']}" + (f" of {task}" if task else "")
             self._notice(event)
         return self.status
-
-    def tell_aside(self, events: Iterator[Doc]) -> threading.Thread:
-        """`tell` in a thread of its own."""
-        thread = threading.Thread(target=self.tell, args=(events,), daemon=True)
-        thread.start()
-        return thread
 
     def _notice(self, event: Doc) -> None:
         match event["type"]:

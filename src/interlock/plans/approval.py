@@ -52,9 +52,10 @@ class ApprovalRules:
     def check_open(self, plan: Plan) -> None:
         """Raises Conflict ``plan_state`` or ``plan_expired`` unless the plan waits for approval."""
         if plan.state != "pending_approval":
-            by = f" by {plan.approval.by}" if plan.approval else ""
+            by = f", approved by {plan.approval.by}" if plan.approval else ""
             reason = f": {plan.reason}" if plan.reason else ""
-            raise Conflict("plan_state", f"{plan.plan_id} is {plan.state}{by}{reason}", hint="make a new plan")
+            message = f"{plan.plan_id} is not open any more: {plan.state.replace('_', ' ')}{by}{reason}"
+            raise Conflict("plan_state", message, where=plan.plan_id, hint="make a new plan")
         if self.is_expired(plan):
             raise Conflict("plan_expired", f"{plan.plan_id} expired at {plan.expires_at}", hint="make a new plan")
 
@@ -92,7 +93,7 @@ class ApprovalRules:
         if content.ref_kind != "branch":
             message = f"{content.ref_name} was moved from {content.commit[:12]} to {now.commit[:12]} since the plan was made"
             raise Conflict("tag_moved", message, where=content.plan_id, hint="find out who moved it, then make a new plan")
-        message = f"{content.ref_name} has advanced to {now.commit[:12]}; {content.commit[:12]} is deployed, as approved"
+        message = f"{content.ref_name} has advanced to {now.commit[:12]}; the plan stays at {content.commit[:12]}, as approved"
         return (Finding(severity="warning", code="branch_advanced", message=message, where=content.ref_name),)
 
 

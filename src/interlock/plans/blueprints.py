@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from interlock.core.errors import Invalid
-from interlock.delivery.model import Release
+from interlock.delivery.model import Deployment, Release
 from interlock.plans.facts import EnvironmentFacts, Facts
 from interlock.runs.graph import Retry, TaskGraph, TaskSpec
 from interlock.sources.model import Command, HealthCheck, Recipe, SmokeTest
@@ -161,7 +161,7 @@ def _roll_out(plan: Blueprint, environment: EnvironmentFacts, after: str | None)
         _discard(plan, environment, start, verify)
     _rollback_branch(plan, environment, start, (*began, *guards))
     if serving is not None and facts.action != "rollback":
-        last = _retire(plan, environment, serving.deployment_id, last)
+        last = _retire(plan, environment, serving, last)
     return last
 
 
@@ -228,14 +228,16 @@ def _switch(
     title: str,
     branch: str = "",
 ) -> str:
-    takes_port = plan.facts.analysis.recipe.takes_port
+    serving = environment.serving
+    # Where only one of the two releases takes a port, traffic comes back to the old one, or must not stay with its port.
+    takes_port = plan.facts.analysis.recipe.takes_port or (serving is not None and serving.port is not None)
     inputs = {"place": environment.place, "takes_port": takes_port, **_outputs(source, "deployment_id", "port")}
     # The way back is proven before traffic leaves it; on the way back itself there is nothing further back to prove.
     inputs["fallback"] = "" if branch or environment.fallback is None else environment.fallback.release_id
     if branch:
         inputs |= _outputs(source, "stays")
     else:
-        inputs["expects"] = environment.serving.deployment_id if environment.serving else ""
+        inputs["expects"] = serving.deployment_id if serving else ""
     plan.add(task_id, "switch", title, Effect.DEPLOY, inputs, needs=needs, branch=branch, retry=STEADY, timeout_s=120)
     if takes_port:
         _grant_point(plan, task_id, environment, "stable")
@@ -252,12 +254,12 @@ def _grant_point(plan: Blueprint, task_id: str, environment: EnvironmentFacts, k
 def _smoke(plan: Blueprint, environment: EnvironmentFacts, source: str, after: str) -> str:
     facts, recipe = plan.facts, plan.facts.analysis.recipe
     task_id = f"smoke-{environment.name}"
-    service_url = environment.place.url("stable", "")
     inputs = {
         "place": environment.place,
+        "port": facts.port(environment),
         "tests": list(recipe.smoke),
         "folder": facts.folder,
-        "environment": dict(recipe.env) | {"SERVICE_URL": service_url},
+        "environment": dict(recipe.env) | {"SERVICE_URL": facts.url(environment, "")},
         **_outputs(source, "deployment_id"),
     }
     title = "smoke tests: " + ", ".join(test.name for test in recipe.smoke)
@@ -269,12 +271,12 @@ def _smoke(plan: Blueprint, environment: EnvironmentFacts, source: str, after: s
 
 def _grant_smoke(plan: Blueprint, task_id: str, environment: EnvironmentFacts, test: SmokeTest, inputs: dict[str, Any]) -> None:
     if test.path is not None:
-        url = exactly(environment.place.url("stable", test.path))
+        url = exactly(plan.facts.url(environment, test.path))
         text = {"expect_text": exactly(test.expect_text)} if test.expect_text else {}
         plan.grant(task_id, "http.check", url=url, expect_status=exactly(test.expect_status), **text)
     elif test.command is not None:
         rules = {name: exactly(inputs[name]) for name in ("folder", "environment")}
-        commands = exactly([list(argv) for argv in test.command.argv])
+        commands = exactly([list(argv) for argv in test.command.on_port(plan.facts.port(environment))])
         plan.grant(task_id, "command.run", commands=commands, timeout_s=exactly(300.0), **rules)
 
 
@@ -295,25 +297,29 @@ def _watch(plan: Blueprint, environment: EnvironmentFacts, source: str, after: s
     )
 
 
-def _retire(plan: Blueprint, environment: EnvironmentFacts, deployment_id: str, after: str) -> str:
-    version = environment.serving.version if environment.serving else ""
+def _retire(plan: Blueprint, environment: EnvironmentFacts, serving: Deployment, after: str) -> str:
     inputs = {
         "place": environment.place,
-        "deployment_id": deployment_id,
+        "deployment_id": serving.deployment_id,
         "reason": f"{plan.facts.version} took over",
         "takes_port": plan.facts.analysis.recipe.takes_port,
     }
     task_id = f"retire-{environment.name}"
-    plan.add(task_id, "retire", f"stop {version}", Effect.DEPLOY, inputs, needs=(after,), retry=STEADY, timeout_s=120)
-    _grant_stop(plan, task_id, environment)
+    plan.add(task_id, "retire", f"stop {serving.version}", Effect.DEPLOY, inputs, needs=(after,), retry=STEADY, timeout_s=120)
+    _grant_stop(plan, task_id, environment, serving)
     return task_id
 
 
-def _grant_stop(plan: Blueprint, task_id: str, environment: EnvironmentFacts) -> None:
+def _grant_stop(plan: Blueprint, task_id: str, environment: EnvironmentFacts, serving: Deployment | None) -> None:
+    """The right to stop the process of ``serving`` (None: the one that this run starts), and to free the candidate leg."""
     if plan.facts.analysis.recipe.takes_port:
         _grant_point(plan, task_id, environment, "candidate")
-    # Which process it is, its start decided; the deployment that it belongs to is fixed by the task's inputs.
-    plan.grant(task_id, "process.stop", key=ANYTHING)
+    plan.grant(task_id, "process.stop", key=_process_of(serving))
+
+
+def _process_of(serving: Deployment | None) -> Rule:
+    # What this run starts has no name yet; the deployment that it belongs to is fixed by the task's inputs.
+    return exactly(serving.process) if serving is not None else ANYTHING
 
 
 def _stop_old(plan: Blueprint, environment: EnvironmentFacts, after: str | None) -> str:
@@ -327,7 +333,7 @@ def _stop_old(plan: Blueprint, environment: EnvironmentFacts, after: str | None)
     task_id = f"stop-{environment.name}"
     title = f"stop {serving.version if serving else 'nothing'} (the service is down until the new one serves)"
     plan.add(task_id, "pause", title, Effect.DEPLOY, inputs, needs=(after,) if after else (), retry=STEADY, timeout_s=120)
-    plan.grant(task_id, "process.stop", key=ANYTHING)
+    plan.grant(task_id, "process.stop", key=_process_of(serving))
     return task_id
 
 
@@ -342,7 +348,7 @@ def _discard(plan: Blueprint, environment: EnvironmentFacts, start: str, verify:
     options: dict[str, Any] = {"needs": (start, verify), "when": "failed", "branch": f"cleanup:{environment.name}"}
     title = "stop the candidate if it does not get healthy; what serves is not touched"
     plan.add(task_id, "discard", title, Effect.DEPLOY, inputs, retry=STEADY, timeout_s=120, **options)
-    _grant_stop(plan, task_id, environment)
+    _grant_stop(plan, task_id, environment, None)
 
 
 # --- the way back ------------------------------------------------------------------------------------------------------------
@@ -411,7 +417,7 @@ def _take_out(
     }
     title = "quarantine the bad content and stop its process"
     plan.add(task_id, "take_out", title, Effect.DEPLOY, inputs, needs=(after,), branch=branch, retry=STEADY, timeout_s=180)
-    plan.grant(task_id, "process.stop", key=ANYTHING)
+    plan.grant(task_id, "process.stop", key=_process_of(environment.serving if by_hand else None))
 
 
 # --- stop --------------------------------------------------------------------------------------------------------------------
@@ -421,24 +427,31 @@ def _stop(plan: Blueprint) -> None:
     for environment in plan.facts.environments:
         takes_port = plan.facts.analysis.recipe.takes_port
         name = environment.name
-        nowhere = {"place": environment.place, "takes_port": takes_port, "deployment_id": None, "port": None}
+        serving = environment.serving
+        nowhere = {
+            "place": environment.place,
+            "takes_port": takes_port,
+            "deployment_id": None,
+            "port": None,
+            "expects": serving.deployment_id if serving else "",
+        }
         after = plan.add(
             f"switch-{name}", "switch", "lead the traffic nowhere", Effect.DESTRUCTIVE, nowhere, retry=STEADY, timeout_s=120
         )
         if takes_port:
             _grant_point(plan, after, environment, "stable")
-        if environment.serving is not None:
+        if serving is not None:
             inputs = {
                 "place": environment.place,
-                "deployment_id": environment.serving.deployment_id,
+                "deployment_id": serving.deployment_id,
                 "reason": "stopped by request",
                 "takes_port": takes_port,
             }
-            title = f"stop {environment.serving.version}"
+            title = f"stop {serving.version}"
             task_id = plan.add(
                 f"retire-{name}", "retire", title, Effect.DESTRUCTIVE, inputs, needs=(after,), retry=STEADY, timeout_s=120
             )
-            _grant_stop(plan, task_id, environment)
+            _grant_stop(plan, task_id, environment, serving)
 
 
 # --- values ------------------------------------------------------------------------------------------------------------------

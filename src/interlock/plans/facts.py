@@ -51,12 +51,19 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     watch: WatchPolicy
     """Every threshold said."""
     strategy: str
-    wants_tests: bool
     wants_smoke: bool
     command_timeout_s: float
     """For one install, build or test command."""
     reason: str
     """Why somebody wants it, where they said so."""
+
+    def port(self, environment: EnvironmentFacts) -> int:
+        """Where the service is asked: at the forwarder, or where it listens if it can be told no port."""
+        recipe = self.analysis.recipe
+        return environment.place.stable_port if recipe.takes_port or recipe.port is None else recipe.port
+
+    def url(self, environment: EnvironmentFacts, path: str) -> str:
+        return f"http://127.0.0.1:{self.port(environment)}{path}"
 
 
 def choose_strategy(said: str | None, analysis: Analysis) -> str:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 
+import msgspec
+
 from interlock.plans.facts import EnvironmentFacts, Facts
 from interlock.plans.model import Change
-from interlock.sources.model import Finding
-from interlock.tools.model import Effect
+from interlock.sources.model import MODULE_FILES, Finding
 
 
 def findings_of(facts: Facts) -> tuple[Finding, ...]:
@@ -14,7 +15,9 @@ def findings_of(facts: Facts) -> tuple[Finding, ...]:
     if facts.action in {"deploy", "restart", "rollback"}:
         found += [*_service(facts), *(item for environment in facts.environments for item in _environment(facts, environment))]
     if facts.action == "stop":
-        found.append(_warning("service_down", f"{facts.service} will not be reachable", "environments"))
+        for environment in facts.environments:
+            message = f"{facts.service} will not be reachable in {environment.name}"
+            found.append(_warning("service_down", message, environment.name))
     order = {"error": 0, "warning": 1, "info": 2}
     return tuple(sorted(found, key=lambda finding: order[finding.severity]))
 
@@ -22,7 +25,7 @@ def findings_of(facts: Facts) -> tuple[Finding, ...]:
 def _repository(facts: Facts) -> Iterable[Finding]:
     if facts.ref.kind == "branch":
         hint = "a tag says more about what was approved"
-        message = f"the branch {facts.ref.name} is pinned at {facts.ref.commit[:12]}; later commits are not deployed"
+        message = f"the branch {facts.ref.name} is pinned at {facts.ref.commit[:12]}; later commits are no part of this"
         yield _warning("branch_pinned", message, facts.ref.name, hint)
     if facts.analysis.tier == 2:
         hint = "`interlock module init` writes an ai-module.yaml to keep"
@@ -34,20 +37,50 @@ def _repository(facts: Facts) -> Iterable[Finding]:
 def _service(facts: Facts) -> Iterable[Finding]:
     recipe = facts.analysis.recipe
     if not recipe.takes_port:
-        message = "it takes no port: no candidate check, and a short downtime while it is replaced"
-        yield _warning("no_port", message, "start", "write {port} into the start command")
+        message = "it takes no port: no candidate check, requests are not measured, and a short downtime while it is replaced"
+        hint = "write {port} into the start command, or takes_port: true where it reads the variable PORT"
+        yield _warning("no_port", message, _place(facts, "start"), hint)
     elif recipe.health is None:
         message = "it has no health check: any answer to GET / counts as healthy"
-        yield _warning("no_health_check", message, "health", "add `health:` to ai-module.yaml")
+        yield _warning("no_health_check", message, _place(facts, "module_type"), "add `health:` to ai-module.yaml")
     if facts.strategy == "recreate" and recipe.takes_port:
-        yield _warning("downtime", "recreate stops the old one before the new one serves: a short downtime", "strategy")
+        message = "recreate stops the old one before the new one serves: a short downtime"
+        yield _warning("downtime", message, _place(facts, "deploy"))
     if not recipe.smoke:
         yield _info("no_smoke_tests", "it has no smoke tests", "smoke_tests", "add `smoke_tests:` to ai-module.yaml")
+    yield from _without_effect(facts)
+
+
+def _without_effect(facts: Facts) -> Iterable[Finding]:
+    """What the module asks for and nothing acts on yet: said each time, so that nobody relies on it."""
+    recipe = facts.analysis.recipe
+    asked = {name: value for name, value in msgspec.to_builtins(recipe.resources).items() if value is not None}
+    if asked:
+        bounds = ", ".join(f"{name} {value:g}" for name, value in asked.items())
+        hint = "remove `resources:`, or limit it in the start command, for example with prlimit"
+        message = f"resources are not limited yet: {bounds} will not be enforced on processes of this host"
+        yield _warning("resources_not_limited", message, _place(facts, "resources"), hint)
     if recipe.replicas > 1:
-        yield _warning("one_replica", f"{recipe.replicas} replicas are asked for; one process is run on this host", "replicas")
+        message = f"{recipe.replicas} replicas are asked for; one process is run on this host"
+        yield _warning("one_replica", message, _place(facts, "replicas"), "remove `replicas:`; nothing else is run yet")
     if recipe.dependencies:
         names = ", ".join(recipe.dependencies)
-        yield _warning("dependencies", f"it needs {names}; whether they run is not checked", "dependencies")
+        hint = "look at them first: interlock status"
+        yield _warning(
+            "dependencies", f"it needs {names}; whether they run is not checked", _place(facts, "dependencies"), hint
+        )
+    if recipe.health is not None and not recipe.takes_port:
+        message = f"GET {recipe.health.path} is not asked: a service that takes no port is judged by its process alone"
+        field = "health" if "health" in facts.analysis.places else "health_check"
+        yield _warning("health_not_asked", message, _place(facts, field), "let the service take a port")
+    if recipe.runtime and "runtime" in facts.analysis.places:
+        message = f"whether this host has {recipe.runtime} is not checked; the commands run with what is there"
+        yield _info("runtime_not_checked", message, _place(facts, "runtime"), "have `install:` or `test:` check it")
+
+
+def _place(facts: Facts, field: str) -> str:
+    """File and line of a field of the module file; of a recipe that comes from elsewhere, what it would be called there."""
+    return facts.analysis.places.get(field) or f"{field} in {MODULE_FILES[0]}"
 
 
 def _environment(facts: Facts, environment: EnvironmentFacts) -> Iterable[Finding]:
@@ -69,24 +102,22 @@ def changes_of(facts: Facts, commits: dict[str, tuple[str, ...]]) -> tuple[Chang
             environment=environment.name,
             now=environment.serving.version if environment.serving else "nothing",
             then=then,
-            url=environment.place.url("stable", "/"),
+            url=facts.url(environment, "/"),
             commits=commits.get(environment.name, ()),
-            rollback=_way_back(environment),
+            rollback=_way_back(facts, environment),
         )
         for environment in facts.environments
     )
 
 
-def _way_back(environment: EnvironmentFacts) -> str:
+def _way_back(facts: Facts, environment: EnvironmentFacts) -> str:
+    if facts.action == "stop":
+        again = f'interlock plan "deploy {facts.version} of {facts.service} to {environment.name}"'
+        return f"none by itself; to have it serve again: {again}"
     if environment.fallback is None:
         return "there is nothing to go back to: it is taken out of traffic"
     fallback = environment.fallback
     return f"{fallback.version} (release {fallback.release_id}, checked, pinned until superseded)"
-
-
-def needs_approval(effects: Iterable[Effect]) -> bool:
-    """Everything above ``read`` does."""
-    return any(effect is not Effect.READ for effect in effects)
 
 
 def _warning(code: str, message: str, where: str, hint: str = "") -> Finding:

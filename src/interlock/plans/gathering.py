@@ -81,7 +81,6 @@ class Gathering:
             environments=tuple([await self._environment(scope, service, place) for place in places]),
             watch=self._thresholds(wish, service, analysis),
             strategy=choose_strategy(wish.constraints.strategy, analysis) if wish.action == "deploy" else "recreate",
-            wants_tests="tests" in wish.post_steps or wish.action == "test",
             wants_smoke=wish.action == "deploy",
             command_timeout_s=self._command_timeout_s,
             reason=reason,
@@ -142,7 +141,6 @@ class Gathering:
             environments=environments,
             watch=self._thresholds(wish, service, analysis),
             strategy=choose_strategy(wish.constraints.strategy, analysis) if wish.action != "stop" else "recreate",
-            wants_tests=False,
             wants_smoke=wish.action != "stop",
             command_timeout_s=self._command_timeout_s,
             reason=reason,
@@ -156,13 +154,14 @@ class Gathering:
             raise Invalid("one_environment", f"{wish.action} takes one environment at a time")
         environment = environments[0]
         if environment.serving is None:
-            raise Conflict("nothing_serves", f"nothing of {service.name} serves in {environment.name}")
+            message = f"nothing of {service.name} serves in {environment.name}"
+            hint = f'deploy it first: interlock plan "deploy latest of {service.name} to {environment.name}"'
+            raise Conflict("nothing_serves", message, where=environment.name, hint=hint)
         if wish.action != "rollback":
             return await self._delivery.release(scope, environment.serving.release_id)
         target = await self._rollback_target(scope, wish, service, environment.serving)
         if target is None:
-            message = f"{service.name} has nothing to go back to in {environment.name}"
-            raise Conflict("rollback_target_missing", message, hint="deploy a version that works")
+            raise _nothing_to_go_back_to(wish, service.name, environment.name)
         if target.release_id == environment.serving.release_id:
             message = f"{target.version} serves in {environment.name} already"
             raise Conflict("nothing_to_do", message, hint=f"to start it anew: restart {service.name} in {environment.name}")
@@ -202,3 +201,12 @@ class Gathering:
                 hint=f"restore the folder from a backup, or stop the service first: stop {service.name} in {place.environment}",
             ) from error
         return fallback
+
+
+def _nothing_to_go_back_to(wish: Understood, service: str, environment: str) -> Conflict:
+    message = f"{service} has nothing to go back to in {environment}: nothing older of it was ever good there"
+    if wish.version is not None and wish.version.name:
+        message = f"{service} {wish.version.name} was never good in {environment}"
+    forward, out = f"deploy VERSION of {service} to {environment}", f"stop {service} in {environment}"
+    hint = f'go forward to a version that works: interlock plan "{forward}"; or take it out of traffic: interlock plan "{out}"'
+    return Conflict("rollback_target_missing", message, where=environment, hint=hint)

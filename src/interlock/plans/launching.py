@@ -55,7 +55,7 @@ def bound(graph: TaskGraph, outputs: dict[str, dict[str, Any]]) -> TaskGraph:
 
     def bind(value: Any) -> Any:
         if isinstance(value, dict) and set(value) == {"$output"}:  # pyright: ignore[reportUnknownArgumentType]
-            owner = str(value["$output"]).partition(".")[0]  # pyright: ignore[reportUnknownArgumentType]
+            owner = str(value["$output"]).rpartition(".")[0]  # pyright: ignore[reportUnknownArgumentType]
             return value if owner in inside else resolve(value, outside)  # pyright: ignore[reportUnknownVariableType]
         if isinstance(value, dict):
             return {key: bind(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]

@@ -5,8 +5,6 @@ from datetime import timedelta
 from heapq import heappop, heappush
 from typing import Any, TypeVar
 
-import msgspec
-
 from interlock.core.clock import from_text, to_text
 from interlock.core.errors import Conflict, Invalid
 from interlock.runs import model as m
@@ -305,8 +303,3 @@ def _note(scheduler: Scheduler, command: m.Note) -> None:
         raise Conflict("attempt_over", f"attempt {command.attempt} of {command.task} is over", where=command.task)
     for event in command.events:
         scheduler.emit(event)
-
-
-def to_json(state: m.RunState) -> bytes:
-    """The state as JSON: equal states give equal bytes, so that a replay can be compared."""
-    return msgspec.json.encode(state, order="sorted")

@@ -82,7 +82,7 @@ class WatchPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
-    """Upper bounds for one replica; None means not said."""
+    """Upper bounds for one replica; None means not said. Nothing applies them yet."""
 
     cpu: float | None = None
     """Cores."""
@@ -110,7 +110,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     smoke: tuple[SmokeTest, ...] = ()
     env: dict[str, str] = {}
     secrets: dict[str, str] = {}
-    """Name of the variable to the name of a secret in the vault; never a value."""
+    """Name of the variable to the name of a secret; never a value."""
     resources: Resources = Resources()
     replicas: int = 1
     dependencies: tuple[str, ...] = ()
@@ -150,6 +150,8 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     recipe: Recipe
     evidence: tuple[Evidence, ...] = ()
     findings: tuple[Finding, ...] = ()
+    places: dict[str, str] = {}
+    """Tier 1: where each field of the module file stands, as ``FILE:LINE``."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):

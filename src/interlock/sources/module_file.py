@@ -35,7 +35,12 @@ def check_module(content: str | bytes, file: str = MODULE_FILES[0]) -> list[Prob
 
 def parse_module(content: str | bytes, file: str = MODULE_FILES[0]) -> Recipe:
     """The recipe that a module file says. Raises Invalid ``module_file`` with every problem in the details ``problems``."""
-    recipe, problems = _read(content, file)
+    return read_module(content, file)[0]
+
+
+def read_module(content: str | bytes, file: str = MODULE_FILES[0]) -> tuple[Recipe, dict[str, str]]:
+    """The recipe, and where each of its fields stands (``FILE:LINE``). Raises as `parse_module` does."""
+    recipe, problems, places = _read(content, file)
     if problems or recipe is None:
         first = problems[0]
         count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
@@ -46,19 +51,20 @@ def parse_module(content: str | bytes, file: str = MODULE_FILES[0]) -> Recipe:
             hint=first.hint,
             problems=msgspec.to_builtins(problems),
         )
-    return recipe
+    return recipe, places
 
 
-def _read(content: str | bytes, file: str) -> tuple[Recipe | None, list[Problem]]:
+def _read(content: str | bytes, file: str) -> tuple[Recipe | None, list[Problem], dict[str, str]]:
     try:
         document = read_document(content)
     except Unreadable as error:
-        return None, [_problem(file, error.place, (), error.message, error.hint)]
+        return None, [_problem(file, error.place, (), error.message, error.hint)], {}
     reading = _Reading(document, file)
     reading.check_schema()
     recipe = reading.recipe()
     problems = sorted(reading.problems, key=lambda problem: (problem.line, problem.column))
-    return recipe, problems
+    places = {field: f"{file}:{document.place((field,), of_key=True).line}" for field in document.fields}
+    return recipe, problems, places
 
 
 class _Reading:

@@ -15,7 +15,7 @@ from interlock.core.errors import Invalid, LimitReached, NotFound
 from interlock.core.scope import Scope
 from interlock.sources.detect.families import detect_stack
 from interlock.sources.detect.files import MAX_FILE_BYTES, Read
-from interlock.sources.model import MAX_MODULE_BYTES, MODULE_FILES, SERVICE_TYPES, Analysis, Evidence, Finding, Recipe
+from interlock.sources.model import MAX_MODULE_BYTES, MODULE_FILES, Analysis, Evidence, Finding, Recipe
 from interlock.sources.ports import Git, Ref
 from interlock.sources.versions import latest, newest_first
 
@@ -113,22 +113,30 @@ class Sources:
 
     async def _tier_1(self, mirror: str, ref: Ref, given: list[str]) -> Analysis:
         # Loaded at the first module file: parser and validator take longer to load than a server may to start.
-        from interlock.sources.module_file import parse_module  # noqa: PLC0415
+        from interlock.sources.module_file import read_module  # noqa: PLC0415
 
         file = given[0]
         try:
             content = await self._git.read(mirror, ref.commit, file, MAX_MODULE_BYTES)
         except LimitReached as error:
-            raise Invalid("module_file", error.message, where=file, hint="leave away what is not needed") from error
-        recipe = await asyncio.to_thread(parse_module, content or b"", file)
-        findings = list(_findings(recipe, file))
+            raise Invalid("module_file", error.message, where=file, hint="remove what is not needed") from error
+        recipe, places = await asyncio.to_thread(read_module, content or b"", file)
+        findings = list(_findings(recipe, places.get("env", file)))
         if len(given) > 1:
             message = f"{file} decides; {given[1]} is not looked at"
             findings.insert(
                 0, Finding(severity="warning", code="two_module_files", message=message, where=given[1], hint="remove one")
             )
         evidence = (Evidence(claim="tier", value="1", file=file),)
-        return Analysis(tier=1, commit=ref.commit, tree=ref.tree, recipe=recipe, evidence=evidence, findings=tuple(findings))
+        return Analysis(
+            tier=1,
+            commit=ref.commit,
+            tree=ref.tree,
+            recipe=recipe,
+            evidence=evidence,
+            findings=tuple(findings),
+            places=places,
+        )
 
     async def _tier_2(self, mirror: str, ref: Ref, paths: Sequence[str], name: str) -> Analysis:
         found = await detect_stack(paths, self._reader(mirror, ref.commit), name)
@@ -174,20 +182,13 @@ class Sources:
 
 
 def _findings(recipe: Recipe, where: str) -> list[Finding]:
-    """What a person should know of a recipe, however it came about."""
+    """What a person should know of a recipe, whatever is done with it. How it is delivered is judged by whoever plans that."""
     findings: list[Finding] = []
-    is_service = recipe.module_type in SERVICE_TYPES
-    if is_service and recipe.health is None:
-        message = "no health check: only an answer of any kind can be waited for"
-        findings.append(_warning("no_health_check", message, where, "give health: /path"))
-    if is_service and recipe.start is not None and not recipe.takes_port:
-        message = "the service cannot be told its port: no check beside the running release, and a short downtime"
-        hint = "write {port} in the start command, or let the service listen on the port in the variable PORT"
-        findings.append(_warning("fixed_port", message, where, hint))
     for name, value in recipe.env.items():
         if value and _SECRET_NAME.search(name):
             message = f"the variable {name} looks like a secret whose value lies in the repository"
-            findings.append(_warning("secret_inlined", message, where, "move it to the vault and name it under secrets:"))
+            hint = "name it under secrets: instead, and set INTERLOCK_SECRET_<NAME> where interlock serve runs"
+            findings.append(_warning("secret_inlined", message, where, hint))
     return findings
 
 

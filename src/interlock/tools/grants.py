@@ -53,10 +53,6 @@ def exactly(value: Any) -> Rule:
     return Rule(rule="exactly", value=value)
 
 
-def under(folder: str) -> Rule:
-    return Rule(rule="under", value=folder)
-
-
 def check_call(
     grants: Iterable[Grant], task: str, tool: str, arguments: dict[str, Any], defaults: Mapping[str, Any] | None = None
 ) -> None:

@@ -4,6 +4,7 @@ All are keyed: the host takes one process a key, in an exclusive folder, and kno
 survives the control plane; whoever comes back to it waits for its end instead of running it again.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,7 +18,8 @@ TAIL_BYTES = 4000
 PORT_PLACEHOLDER = "{port}"
 
 SecretSource = Callable[[str], str | None]
-"""The value behind a secret's reference; None where there is none. Called when a process starts, never before."""
+"""The value behind a secret's reference, given with ``_`` for whatever is no letter or digit; None where there is none. Called
+when a process starts, never before."""
 
 
 class CommandInput(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,12 +219,14 @@ def _with_port(command: list[str], port: int | None) -> tuple[str, ...]:
 def _secret_values(references: dict[str, str], source: SecretSource) -> dict[str, str]:
     values: dict[str, str] = {}
     for variable, reference in references.items():
-        value = source(reference)
+        # No shell can set a variable with any other character in its name.
+        name = re.sub(r"[^A-Za-z0-9]", "_", reference)
+        value = source(name)
         if value is None:
             raise Invalid(
                 "secret_missing",
                 f"there is no secret {reference!r} for {variable}",
-                hint=f"set INTERLOCK_SECRET_{reference.upper().replace('-', '_')} in the environment of interlock serve",
+                hint=f"set INTERLOCK_SECRET_{name.upper()} in the environment of interlock serve, and start it again",
             )
         values[variable] = value
     return values

@@ -31,6 +31,7 @@ _START_TIMEOUT_S = 30.0
 _STOP_MARGIN_S = 5.0
 _REMOVE_TIMEOUT_S = 2.0
 _POLL_S = 0.02
+_MAKE_ROOM = "see whether the disk is full or the machine overloaded, then ask for it again"
 
 
 class LocalHost:
@@ -123,12 +124,15 @@ class LocalHost:
             finally:
                 os.close(lock)
         except OSError as error:
-            raise Unavailable("host_unavailable", f"a process cannot be started now: {error}", where=place) from error
+            message = f"a process cannot be started now: {error}"
+            raise Unavailable("host_unavailable", message, where=place, hint=_MAKE_ROOM) from error
         self._children.add(pid)
         wait_until_ready(ready, _START_TIMEOUT_S)
-        status = observe(place)
+        status = _once_begun(place)
         if status.state == "absent":
-            raise Unavailable("host_unavailable", f"the supervisor gave up: {complaint(place)}", where=place)
+            # On a full disk it cannot even say why.
+            message = f"the supervisor gave up: {complaint(place) or 'it could say nothing'}"
+            raise Unavailable("host_unavailable", message, where=place, hint=_MAKE_ROOM)
         return status
 
     def _list(self) -> dict[str, ProcessStatus]:
@@ -157,6 +161,14 @@ class LocalHost:
         os.rename(place, removed / f"{os.path.basename(place)}.{secrets.token_hex(4)}")
         for folder in removed.iterdir():
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _once_begun(place: str) -> ProcessStatus:
+    """The status of what was just started. A supervisor that gives up lives for another moment, without a process on record."""
+    until = time.monotonic() + _STOP_MARGIN_S
+    while (status := observe(place)).state == "starting" and not records.has_run(place) and time.monotonic() < until:
+        time.sleep(_POLL_S)
+    return status
 
 
 def _check(spec: ProcessSpec) -> None:

@@ -38,10 +38,10 @@ def show_view(view: RenderableType) -> None:
     """Print a view. Where it does not go to a terminal, nothing stands behind the last character of a line."""
     printer = console()
     if printer.is_terminal:
-        printer.print(view)
+        printer.print(view, crop=False)
         return
     with printer.capture() as captured:
-        printer.print(view)
+        printer.print(view, crop=False)
     typer.echo("\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n")))
 
 

@@ -15,6 +15,8 @@ from interlock.faces.cli.text import Doc, clean, clean_data
 from interlock.faces.cli.views.events import event_line
 from interlock.faces.cli.views.run import Progress, RunView
 
+LATEST = "latest"
+"""Stands for the newest run wherever a run's id is taken."""
 APPEARS_WITHIN_S = 30.0
 LOOK_EVERY_S = 0.1
 REFRESHES_PER_S = 5
@@ -22,11 +24,11 @@ INTERRUPTED = 130
 
 
 def watch_to_the_end(api: Api, run_or_plan: str, *, is_plain: bool, as_json: bool) -> int:
-    """Follow a run, or the run of a plan, to its end; returns the exit code: 0 when it completed, else 1.
+    """Follow the run that `run_named` finds to its end; returns the exit code: 0 when it completed, else 1.
 
     With ``as_json`` nothing is printed but the run as it ended. An interruption leaves the run alone.
     """
-    run_id = run_of(api, run_or_plan) if run_or_plan.startswith("plan_") else run_or_plan
+    run_id = run_named(api, run_or_plan)
     try:
         status = _watch(api, run_id, is_plain=is_plain, is_silent=as_json)
     except KeyboardInterrupt:
@@ -35,6 +37,21 @@ def watch_to_the_end(api: Api, run_or_plan: str, *, is_plain: bool, as_json: boo
     if as_json:
         show_json(api.get("runs", run_id))
     return 0 if status == "completed" else 1
+
+
+def run_named(api: Api, name: str) -> str:
+    """The id of a run: ``name`` itself, the run of a plan, or for `LATEST` that of the plan approved last, else the newest."""
+    if name.startswith("plan_"):
+        return run_of(api, name)
+    if name != LATEST:
+        return name
+    # What was approved a moment ago is meant, though its run is only about to begin.
+    if approved := api.get("plans", state="approved", limit=1)["items"]:
+        return run_of(api, approved[0]["plan_id"])
+    runs = api.get("runs", limit=1)["items"]
+    if not runs:
+        raise NotFound("run", "there is no run yet", hint="a run begins with an approval: interlock approve latest")
+    return str(runs[0]["run_id"])
 
 
 def run_of(api: Api, plan_id: str) -> str:

@@ -28,6 +28,10 @@ async def _row(services: Services, scope: Scope, route: Route) -> dict[str, Any]
         return row
     deployment = await services.delivery.deployment(scope, route.deployment_id)
     release = await services.delivery.release(scope, deployment.release_id)
-    health = release.recipe.health if release.recipe.takes_port else None
+    recipe = release.recipe
+    health = recipe.health if recipe.takes_port else None
+    if not recipe.takes_port and recipe.port is not None:
+        # It is told no port, so the forwarder leads nowhere: it is reached where it listens by itself.
+        row["url"] = f"http://127.0.0.1:{recipe.port}"
     observed = await services.observer.observe(deployment, health)
     return row | {"serving": plain(deployment) | {"observed": plain(observed)}}

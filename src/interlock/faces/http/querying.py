@@ -107,6 +107,7 @@ async def _services(_root: Any, asking: Asking, name: str | None = None) -> Any:
 
 @_resolves("Query", "plans")
 async def _plans(_root: Any, asking: Asking, service: str | None = None, state: str | None = None, first: int = 50) -> Any:
+    await asking.services.delivery.check_known(asking.scope, service)
     page = await asking.services.plans.listing(asking.scope, service=service, state=state, limit=_first(first))
     return [plain(plan) for _, plan in page]
 
@@ -136,6 +137,7 @@ async def _run(_root: Any, asking: Asking, id: str) -> Any:  # noqa: A002
 
 @_resolves("Query", "releases")
 async def _releases(_root: Any, asking: Asking, service: str | None = None, first: int = 50) -> Any:
+    await asking.services.delivery.check_known(asking.scope, service)
     return [plain(item) for item in await asking.services.delivery.releases(asking.scope, service, _first(first))]
 
 
@@ -143,6 +145,7 @@ async def _releases(_root: Any, asking: Asking, service: str | None = None, firs
 async def _deployments(
     _root: Any, asking: Asking, service: str | None = None, environment: str | None = None, first: int = 50
 ) -> Any:
+    await asking.services.delivery.check_known(asking.scope, service, environment)
     found = await asking.services.delivery.deployments(asking.scope, service, environment, _first(first))
     return [plain(item) for item in found]
 

@@ -25,7 +25,7 @@ def live_router(tenancy: Tenancy, runs: Runs) -> APIRouter:
     router = APIRouter(tags=["runs"])
 
     @router.websocket("/runs/{run_id}/live")
-    async def live(socket: WebSocket, run_id: str, after: Annotated[int, Query(ge=0)] = 0) -> None:
+    async def live(socket: WebSocket, run_id: str, after: Annotated[int, Query(ge=0, lt=10**18)] = 0) -> None:
         try:
             scope = await tenancy.authenticate(_token(socket), f"ws {socket.client.host if socket.client else 'unknown'}")
             await runs.events(scope, run_id, after, 1)

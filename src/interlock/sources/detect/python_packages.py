@@ -26,7 +26,6 @@ _TEST_REQUIREMENTS = (
     "requirements/test.txt",
 )
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?:\[([^\]]*)\])?")
-_EXTRA = re.compile(r"[A-Za-z0-9._-]+")
 _BROUGHT = {"fastapi": (("standard", "uvicorn"), ("all", "uvicorn"))}
 _VERSION = re.compile(r"([<>=~^!]{0,2}[0-9][0-9A-Za-z.*+_-]{0,31})(,[<>=~^!]{0,2}[0-9][0-9A-Za-z.*+_-]{0,31}){0,4}")
 _MAX_INCLUDED = 5

@@ -43,7 +43,8 @@ def set_watch(  # noqa: PLR0913, PLR0917 - an option for each threshold
     restarts: Annotated[int | None, typer.Option(help="Restarts within the window.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Set a service's own thresholds, which go before those of its module file; what is left out is the module's again."""
+    """Set a service's own thresholds, which go before those of its module file; a threshold that is not given
+    is the module's again."""
     given = {
         "window_s": window_s,
         "interval_s": interval_s,

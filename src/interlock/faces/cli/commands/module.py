@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -39,8 +40,12 @@ def check(
     found = _module_file(file) if file.is_dir() else file
     try:
         problems = check_module(found.read_bytes(), str(found))
+    except FileNotFoundError as error:
+        hint = f"write one: interlock module init {shlex.quote(str(found.parent))}"
+        raise Invalid("file", "there is no module file", where=str(found), hint=hint) from error
     except OSError as error:
-        raise Invalid("file", f"the file cannot be read: {error.strerror}", where=str(found)) from error
+        hint = "give the module file, or the folder in which it lies"
+        raise Invalid("file", f"the file cannot be read: {error.strerror}", where=str(found), hint=hint) from error
     if as_json:
         show_json({"ok": not problems, "file": str(found), "problems": msgspec.to_builtins(problems)})
     else:

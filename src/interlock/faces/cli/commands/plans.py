@@ -1,5 +1,6 @@
 """From words to an approved plan."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,11 +16,11 @@ from interlock.faces.cli.output import show, show_exactly, show_json
 from interlock.faces.cli.repository import repository_of
 from interlock.faces.cli.text import Doc
 from interlock.faces.cli.views.delivery import status
-from interlock.faces.cli.views.plan import approved, listing_of, plan_summary, rejected, whole_plan
+from interlock.faces.cli.views.plan import approved, listing_of, plan_summary, plan_to_decide, rejected
 from interlock.faces.cli.views.question import question
 from interlock.faces.cli.watching import watch_to_the_end
 
-PlanId = Annotated[str, typer.Argument(metavar="PLAN", help="The plan's id.")]
+PlanId = Annotated[str, typer.Argument(metavar="PLAN", help="The plan's id, or latest for the newest plan.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Approve whatever the plan is, without being asked.")]
 Watch = Annotated[bool, typer.Option("--watch", help="Follow the run until it ends; its outcome is the exit code.")]
 
@@ -39,7 +40,8 @@ def plan(
     repository = repo and repository_of(repo)
     api = api_of(ctx)
     parsed = api.post("commands", "parse", text=text, environment=env, repository=repository, preview=preview)
-    _show_parsed(parsed, text, is_stored=not preview, as_json=as_json)
+    given = [*(("--env", env) if env else ()), *(("--repo", repo) if repo else ()), *(("--preview",) if preview else ())]
+    _show_parsed(parsed, text, given, is_stored=not preview, as_json=as_json)
 
 
 def show_plan(
@@ -58,7 +60,7 @@ def show_plan(
         show_exactly(api.content("plans", plan_id, "content"))
     else:
         found, _ = read_plan(api, plan_id)
-        show(found, whole_plan, as_json=as_json)
+        show(found, plan_to_decide, as_json=as_json)
 
 
 def plans(ctx: typer.Context, limit: Limit = 50, as_json: AsJson = False) -> None:
@@ -116,14 +118,15 @@ def rollback(
     proposed = parsed.get("plan")
     if proposed is None or (not yes and (as_json or not is_terminal())):
         sentence = f"roll back {service} in {env}" + (f" to {to}" if to else "")
-        _show_parsed(parsed, sentence, is_stored=True, as_json=as_json)
+        _show_parsed(parsed, sentence, (), is_stored=True, as_json=as_json)
     if proposed is None or (as_json and not yes):
         raise typer.Exit(ASKED)
     decided = decide(api, proposed["plan_id"], Decision(is_yes=yes), as_json=as_json)
     _after_approval(api, decided, watch=watch, as_json=as_json)
 
 
-def _show_parsed(parsed: Doc, sentence: str, *, is_stored: bool, as_json: bool) -> None:
+def _show_parsed(parsed: Doc, sentence: str, given: Sequence[str], *, is_stored: bool, as_json: bool) -> None:
+    """``given`` are the options beside the sentence."""
     if as_json:
         show_json(parsed)
     elif parsed["kind"] == "plan":
@@ -131,7 +134,8 @@ def _show_parsed(parsed: Doc, sentence: str, *, is_stored: bool, as_json: bool) 
     elif parsed["kind"] == "status":
         show({"items": parsed["status"]}, status, as_json=False)
     else:
-        show({"text": sentence, "asked": parsed["question"]}, lambda both: question(both["text"], both["asked"]), as_json=False)
+        asked = {"text": sentence, "asked": parsed["question"], "given": list(given)}
+        show(asked, lambda found: question(found["text"], found["asked"], found["given"]), as_json=False)
     if parsed["kind"] == "question":
         raise typer.Exit(ASKED)
 

@@ -10,7 +10,9 @@ from interlock.faces.cli.options import AsJson, Limit
 from interlock.faces.cli.output import show
 from interlock.faces.cli.views.run import run_cancelled
 from interlock.faces.cli.views.run import runs as runs_view
-from interlock.faces.cli.watching import watch_to_the_end
+from interlock.faces.cli.watching import run_named, watch_to_the_end
+
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run or of its plan, or latest for the newest run.")]
 
 
 def runs(ctx: typer.Context, limit: Limit = 50, as_json: AsJson = False) -> None:
@@ -21,7 +23,7 @@ def runs(ctx: typer.Context, limit: Limit = 50, as_json: AsJson = False) -> None
 
 def watch(
     ctx: typer.Context,
-    run_id: Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or of a plan for its run.")],
+    run_id: RunId,
     plain: Annotated[bool, typer.Option("--plain", help="One line for each event, at a terminal too.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -35,9 +37,10 @@ def watch(
 
 def cancel(
     ctx: typer.Context,
-    run_id: Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")],
+    run_id: RunId,
     reason: Annotated[str | None, typer.Option(help="Why; it is kept on the record.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """End a run; what it changed is brought back as its plan says."""
-    show(api_of(ctx).post("runs", run_id, "cancel", reason=reason), run_cancelled, as_json=as_json)
+    api = api_of(ctx)
+    show(api.post("runs", run_named(api, run_id), "cancel", reason=reason), run_cancelled, as_json=as_json)

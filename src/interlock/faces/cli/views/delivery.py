@@ -38,7 +38,7 @@ def thresholds(service: Doc) -> RenderableType:
 def status(page: Doc) -> RenderableType:
     """What serves where, as observed."""
     rows = [_status_row(row) for row in page["items"]]
-    nothing = "No service is registered there; see: interlock service list"
+    nothing = "No service is registered; register one: interlock service add NAME --repo PATH_OR_URL"
     headings = ("service", "environment", "version", "health", "address", "notes")
     return listing(headings, rows, nothing, wrapped=("notes",))
 

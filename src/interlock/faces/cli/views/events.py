@@ -60,13 +60,22 @@ def _to_the_task(event: Doc) -> str:
             return other.removeprefix("Task").lower()
 
 
+_DOING = {
+    "git.checkout": "check out the sources",
+    "git.remove_checkout": "remove the work tree",
+    "command.run": "run commands",
+    "process.start": "start a process",
+    "process.stop": "stop a process",
+    "forwarder.point": "lead traffic",
+    "http.check": "ask the service",
+}
 _ABOUT_EFFECTS = {"IntentRecorded", "ReceiptRecorded", "CallRefused"}
 
 
 def _to_an_effect(event: Doc) -> str:
     match event["type"]:
         case "IntentRecorded":
-            return f"is about to {event['effect']} by {event['tool']}"
+            return f"is about to {_DOING.get(event['tool'], event['effect'])} ({event['tool']})"
         case "ReceiptRecorded":
             how = "" if event["by"] == "act" else f" (told by {event['by']})"
             return with_error(f"effect {event['outcome']}{how}", event["error"])

@@ -86,5 +86,5 @@ def listing(headings: Sequence[str], rows: Sequence[Sequence[RenderableType]], n
 
 
 def next_step(command: str, what: str) -> Text:
-    """What can be done now."""
-    return Text.assemble((f"{what}: ", DIM), command)
+    """What can be done now: on one line however long it is, so that it can be copied."""
+    return Text.assemble((f"{what}: ", DIM), command, no_wrap=True, overflow="ignore")

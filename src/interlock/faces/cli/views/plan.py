@@ -27,6 +27,15 @@ def whole_plan(plan: Doc) -> RenderableType:
     return Group(*_upper_part(plan), *steps(plan["content"]))
 
 
+def plan_to_decide(plan: Doc) -> RenderableType:
+    """The same, and while it waits, the commands that decide about exactly what is shown."""
+    if plan["state"] != "pending_approval":
+        return whole_plan(plan)
+    approval = f"interlock approve {plan['plan_id']} --hash {plan['content_hash']}"
+    reject = f"interlock reject {plan['plan_id']} --reason WHY"
+    return Group(whole_plan(plan), Text(""), next_step(approval, "approve exactly this"), next_step(reject, "turn it down"))
+
+
 def plan_summary(plan: Doc, *, is_stored: bool = True) -> RenderableType:
     """The same with one line for each step, and what to do next."""
     hints: list[RenderableType] = [Text("")]
@@ -156,7 +165,8 @@ def _change(change: Doc) -> RenderableType:
     grid.add_row(Text(change["environment"], style=STRONG), versions)
     for commit in change["commits"]:
         grid.add_row("", Text(commit))
-    grid.add_row("", Text.assemble(("way back: ", DIM), change["rollback"]))
+    if change["rollback"]:
+        grid.add_row("", Text.assemble(("way back: ", DIM), change["rollback"]))
     return grid
 
 

@@ -1,6 +1,7 @@
 """A question about a sentence: what was asked for, which part of it is in question, and what would answer it."""
 
 import shlex
+from collections.abc import Sequence
 
 import msgspec
 from rich.console import Group, RenderableType
@@ -13,13 +14,18 @@ from interlock.plans.words.model import Draft, Question, answer
 _REASONS = {"not_understood": "not understood", "ambiguous": "ambiguous", "missing": "something is missing"}
 
 
-def question(sentence: str, asked: Doc) -> RenderableType:
-    """The sentence with the questioned part between » and «, the question, and a command for each choice."""
+def question(sentence: str, asked: Doc, options: Sequence[str] = ()) -> RenderableType:
+    """The sentence with the questioned part between » and «, the question, and a command for each choice.
+
+    ``options`` are those that the sentence was given with: an answer without them would ask for something else.
+    """
     found = msgspec.convert(asked, Question)
     parts: list[RenderableType] = [title("Question", _REASONS[found.reason]), Text("")]
     parts += [_marked(sentence, found.span), Text(""), Text(f"  {found.text}", style="bold")]
     if found.choices:
-        answers = [Text(f"interlock plan {shlex.quote(answer(sentence, found, choice))}") for choice in found.choices]
+        answers = [
+            Text(shlex.join(("interlock", "plan", answer(sentence, found, choice), *options))) for choice in found.choices
+        ]
         parts.append(section("Answer it with one of these", *answers))
     return Group(*parts, *_understood(found.understood))
 

@@ -39,12 +39,14 @@ async def list_environments(services: TheServices, scope: CallerScope) -> Page:
 
 @router.get("/status", summary="What serves where, as observed now")
 async def status(scope: CallerScope, services: TheServices, service: str | None = None, environment: str | None = None) -> Page:
+    await services.delivery.check_known(scope, service, environment)
     rows = await board(services, scope, service=service, environments=(environment,) if environment else ())
     return Page(items=rows)
 
 
 @router.get("/releases", summary="Releases, newest first")
 async def list_releases(scope: CallerScope, services: TheServices, service: str | None = None, limit: Limit = 100) -> Page:
+    await services.delivery.check_known(scope, service)
     quarantined = {(item.service, item.content): item for item in await services.incidents.quarantined(scope)}
     serving = {route.deployment_id: route.environment for route in await services.delivery.routes(scope)}
     where: dict[str, list[str]] = {}
@@ -67,6 +69,7 @@ async def list_deployments(
     environment: str | None = None,
     limit: Limit = 100,
 ) -> Page:
+    await services.delivery.check_known(scope, service, environment)
     found = await services.delivery.deployments(scope, service, environment, limit)
     return Page(items=[plain(deployment) for deployment in found])
 

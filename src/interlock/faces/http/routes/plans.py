@@ -42,6 +42,7 @@ async def list_plans(
     cursor: str | None = None,
     limit: Limit = 50,
 ) -> Page:
+    await services.delivery.check_known(scope, service)
     page = await services.plans.listing(scope, service=service, state=state, before=number_of(cursor), limit=limit)
     following = str(page[-1][0]) if len(page) == limit else None
     return Page(items=[plain(plan) for _, plan in page], next=following)

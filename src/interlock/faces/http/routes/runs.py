@@ -16,7 +16,7 @@ from interlock.faces.http.shapes import CancelRun, Page, plain, run_body
 from interlock.runs.wording import face_type
 
 router = APIRouter(tags=["runs"])
-After = Annotated[int, Query(ge=0, description="The last sequence number that was seen.")]
+After = Annotated[int, Query(ge=0, lt=10**18, description="The last sequence number that was seen.")]
 
 
 @router.get("/runs", summary="Runs, newest first")
@@ -24,6 +24,9 @@ async def list_runs(
     scope: CallerScope, services: TheServices, plan: str | None = None, cursor: str | None = None, limit: Limit = 50
 ) -> Page:
     page = await services.runs.listing(scope, plan_id=plan, before=number_of(cursor), limit=limit)
+    if plan is not None and not page:
+        # No run of it yet, or no such plan: the second must not be taken for the first.
+        await services.plans.get(scope, plan)
     following = str(page[-1].number) if len(page) == limit else None
     return Page(items=[plain(item) for item in page], next=following)
 

@@ -1,0 +1,105 @@
+"""What is said about a plan before it is approved: each finding where it applies, and nowhere else."""
+
+import msgspec
+import pytest
+
+from interlock.plans.facts import EnvironmentFacts
+from interlock.plans.findings import changes_of, findings_of
+from interlock.sources.model import Analysis, Finding, Resources
+from interlock.sources.ports import Ref
+from unit.plan_facts import deployment, environment, facts, place, recipe, release
+
+V1 = release("v1")
+BRANCH = Ref(kind="branch", name="main", commit="c" * 40, tree="t" * 40)
+DAMAGED = EnvironmentFacts(place=place("staging"), serving=deployment("v1", "staging"), fallback=None)
+
+
+def codes(*about, **fields):
+    return {finding.code for finding in findings_of(facts(*about, **fields))}
+
+
+def test_a_plan_with_nothing_special_has_no_findings():
+    assert findings_of(facts()) == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"ref": BRANCH}, "branch_pinned"),
+        ({"release": release("v2")}, "reused"),
+        ({"recipe": recipe(health=None)}, "no_health_check"),
+        ({"strategy": "recreate"}, "downtime"),
+        ({"recipe": recipe(smoke=())}, "no_smoke_tests"),
+        ({"recipe": recipe(replicas=2)}, "one_replica"),
+        ({"recipe": recipe(dependencies=("billing",))}, "dependencies"),
+        ({"recipe": recipe(resources=Resources(memory_mb=256))}, "resources_not_limited"),
+        ({"recipe": recipe(rollback="propose")}, "rollback_proposed"),
+        ({"environments": (environment("staging"),)}, "first_deployment"),
+        ({"environments": (DAMAGED,)}, "no_way_back"),
+    ],
+)
+def test_what_a_person_should_know_is_said_alone(fields, code):
+    assert codes(**fields) == {code}
+
+
+def test_a_service_without_a_port_is_told_once_what_it_goes_without():
+    worker = recipe(takes_port=False)
+    assert codes(recipe=worker) == {"no_port"}, "neither a health check nor blue-green is missed"
+    asked = msgspec.structs.replace(worker, health=recipe().health)
+    assert codes(recipe=asked) == {"no_port", "health_not_asked"}
+
+
+def test_commands_that_were_guessed_are_said_to_be():
+    guessed = Analysis(tier=2, commit="c" * 40, tree="t" * 40, recipe=recipe())
+    assert codes(analysis=guessed) == {"tier_2"}
+
+
+def test_a_module_file_is_quoted_where_it_says_what_has_no_effect():
+    recipes = recipe(replicas=2)
+    analysis = Analysis(tier=1, commit="c", tree="t", recipe=recipes, places={"replicas": "ai-module.yaml:7"})
+    [finding] = findings_of(facts(analysis=analysis))
+    assert finding.where == "ai-module.yaml:7"
+    [finding] = findings_of(facts(recipe=recipes))
+    assert "replicas" in finding.where
+
+
+@pytest.mark.parametrize("action", ["test", "build"])
+def test_what_is_not_deployed_is_not_measured_by_how_it_would_run(action):
+    assert codes(action, recipe=recipe(health=None, smoke=()), environments=(environment("staging"),)) == set()
+
+
+def test_a_stop_says_that_the_service_goes_down_and_nothing_of_its_successor():
+    assert codes("stop", release=V1, recipe=recipe(health=None), strategy="recreate") == {"service_down"}
+
+
+def test_the_worst_comes_first_and_equals_keep_their_order():
+    analysed = [
+        Finding(severity=severity, code=f"{severity}-{n}", message="") for severity in ("info", "error") for n in (1, 2)
+    ]
+    analysis = Analysis(tier=1, commit="c" * 40, tree="t" * 40, recipe=recipe(replicas=2), findings=tuple(analysed))
+    found = [finding.code for finding in findings_of(facts(analysis=analysis))]
+    assert found == ["error-1", "error-2", "one_replica", "info-1", "info-2"]
+
+
+# --- changes ------------------------------------------------------------------------------------------------------------------
+
+
+def test_each_environment_is_told_what_changes_and_where_it_can_go_back_to():
+    both = (environment("staging", V1), environment("production"))
+    staging, production = changes_of(facts(environments=both), {"staging": ("abc fix",)})
+    assert (staging.environment, staging.now, staging.then, staging.commits) == ("staging", "v1", "v2", ("abc fix",))
+    assert (production.now, production.then, production.commits) == ("nothing", "v2", ())
+    assert (staging.url, production.url) == ("http://127.0.0.1:18102/", "http://127.0.0.1:18104/")
+    assert "rel_v1" in staging.rollback
+    assert "rel_" not in production.rollback
+
+
+def test_a_stop_ends_in_nothing_and_says_how_to_have_it_back():
+    [change] = changes_of(facts("stop", release=V1), {})
+    assert (change.now, change.then) == ("v1", "nothing")
+    assert "deploy v1 of shop to staging" in change.rollback
+
+
+def test_a_service_that_can_be_told_no_port_is_reached_where_it_listens():
+    [change] = changes_of(facts(recipe=recipe(takes_port=False, port=9000)), {})
+    assert change.url == "http://127.0.0.1:9000/"

@@ -1,0 +1,170 @@
+"""What is removed after a while, and what never is while somebody may need it."""
+
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from interlock.core.clock import to_text
+from interlock.core.scope import system_scope
+from interlock.delivery.model import Route
+from interlock.delivery.retention import Retention
+from interlock.tools.ports import ProcessStatus
+from unit.plan_facts import deployment, place, release
+
+SCOPE = system_scope("test")
+KEPT = 2
+
+
+class Records:
+    """`Delivery` as retention asks it: releases and deployments, newest first."""
+
+    def __init__(self, folder) -> None:
+        self._folder = folder
+        self._releases: list[Any] = []
+        self._deployments: list[Any] = []
+        self._serving: dict[str, str] = {}
+        self.before: dict[str, str] = {}
+
+    def build(self, *versions) -> None:
+        for version in versions:
+            found = release(version, folder=str(self._folder / version))
+            (self._folder / version).mkdir(parents=True)
+            (self._folder / version / "shop.py").write_text(version)
+            (self._folder / f"{version}.manifest").write_text("")
+            self._releases.insert(0, found)
+
+    def deploy(self, version, state="good", *, serves=False) -> None:
+        self._deployments.insert(0, deployment(version, "staging", state=state))
+        if serves:
+            self._serving["staging"] = self._deployments[0].deployment_id
+
+    def left(self) -> list[str]:
+        """The versions whose files and list are there."""
+        folders = {path.name for path in self._folder.iterdir() if path.is_dir()}
+        assert {path.stem for path in self._folder.glob("*.manifest")} == folders
+        return sorted(folders)
+
+    async def services(self, _scope):
+        return [SimpleNamespace(name="shop")]
+
+    async def releases(self, _scope, _service, limit):
+        return self._releases[:limit]
+
+    async def deployments(self, _scope, limit):
+        return self._deployments[:limit]
+
+    async def deployment(self, _scope, deployment_id):
+        return next(item for item in self._deployments if item.deployment_id == deployment_id)
+
+    async def routes(self, _scope):
+        known = msgspec.structs.asdict(place("staging"))
+        return [Route(deployment_id=self._serving.get("staging", ""), **known)]
+
+    async def last_good(self, _scope, _service, _environment, *, before):
+        older = self.before.get(before)
+        return await self.deployment(_scope, older) if older else None
+
+
+class Processes:
+    """A host that is only asked what there is, and told to forget."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, ProcessStatus] = {}
+
+    async def list(self):
+        return dict(self.known)
+
+    async def remove(self, key) -> None:
+        del self.known[key]
+
+
+@pytest.fixture
+def records(tmp_path):
+    return Records(tmp_path / "shop")
+
+
+@pytest.fixture
+def host():
+    return Processes()
+
+
+@pytest.fixture
+def sweep(records, host, clock):
+    retention = Retention(records, host, clock, KEPT, timedelta(days=30))
+    return lambda: retention.sweep(SCOPE)
+
+
+async def test_the_newest_builds_are_kept_whether_they_were_deployed_or_not(records, sweep):
+    records.build("v1", "v2", "v3", "v4")
+    assert await sweep() == 2
+    assert records.left() == ["v3", "v4"]
+    assert await sweep() == 0, "what is gone is not counted again"
+
+
+@pytest.mark.parametrize("state", ["starting", "live", "good", "paused"])
+async def test_a_release_in_use_is_pinned_however_old(records, sweep, state):
+    records.build("v1", "v2", "v3", "v4")
+    records.deploy("v1", state)
+    await sweep()
+    assert records.left() == ["v1", "v3", "v4"]
+
+
+@pytest.mark.parametrize("state", ["retired", "failed", "rolled_back"])
+async def test_a_release_that_nobody_uses_any_more_is_not(records, sweep, state):
+    records.build("v1", "v2", "v3", "v4")
+    records.deploy("v1", state)
+    await sweep()
+    assert records.left() == ["v3", "v4"]
+
+
+async def test_the_last_known_good_behind_what_serves_is_pinned(records, sweep):
+    records.build("v1", "v2", "v3", "v4", "v5")
+    records.deploy("v1", "retired")
+    records.deploy("v2", "retired")
+    records.deploy("v3", serves=True)
+    records.before = {"dep_v3_staging": "dep_v2_staging"}
+    await sweep()
+    assert records.left() == ["v2", "v3", "v4", "v5"]
+
+
+async def test_what_serves_is_pinned_whatever_its_record_says(records, sweep):
+    records.build("v1", "v2", "v3", "v4")
+    records.deploy("v1", "rolled_back", serves=True)
+    await sweep()
+    assert records.left() == ["v1", "v3", "v4"]
+
+
+@pytest.mark.parametrize(
+    ("state", "days", "is_kept"),
+    [
+        ("exited", 31, False),
+        ("lost", 31, False),
+        ("exited", 29, True),
+        ("running", 400, True),
+        ("starting", 400, True),
+        ("unknown", 400, True),
+    ],
+)
+async def test_the_output_of_a_process_is_kept_while_it_runs_and_a_while_longer(host, clock, sweep, state, days, is_kept):
+    host.known["p"] = ProcessStatus(state=state, started_at=to_text(clock.now() - timedelta(days=days)))
+    assert await sweep() == (0 if is_kept else 1)
+    assert ("p" in host.known) is is_kept
+
+
+async def test_the_output_of_what_serves_is_kept_even_when_it_has_ended(records, host, clock, sweep):
+    long_ago = to_text(clock.now() - timedelta(days=400))
+    records.build("v1")
+    records.deploy("v1", serves=True)
+    for key in ("process-v1-staging", "process-v0-staging"):
+        host.known[key] = ProcessStatus(state="exited", started_at=long_ago)
+    await sweep()
+    assert list(host.known) == ["process-v1-staging"]
+
+
+async def test_a_process_of_which_no_beginning_is_known_is_left_alone(host, sweep):
+    host.known["p"] = ProcessStatus(state="lost")
+    await sweep()
+    assert list(host.known) == ["p"]
