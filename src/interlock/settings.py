@@ -1,5 +1,6 @@
 """Settings: environment variables named ``INTERLOCK_…``, each with a default that works."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,9 @@ DEFAULT_PORT = 8420
 
 def _comma_separated(default: str, description: str) -> tuple[str, ...]:
     return Field(default=tuple(default.split(",")), description=description)
+
+
+ENVIRONMENT = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
 
 class Settings(BaseSettings):
@@ -40,10 +44,10 @@ class Settings(BaseSettings):
     watch_window_s: float = Field(default=60, gt=0, le=86400)
     watch_interval_s: float = Field(default=2, gt=0, le=600)
     watch_min_requests: int = Field(default=20, ge=1)
-    watch_error_rate: float | None = Field(default=0.05, ge=0, le=1)
+    watch_error_rate: float = Field(default=0.05, ge=0, le=1)
     watch_p95_ms: float | None = Field(default=None, gt=0)
-    watch_health_failures: int | None = Field(default=3, ge=1)
-    watch_restarts: int | None = Field(default=3, ge=1)
+    watch_health_failures: int = Field(default=3, ge=1)
+    watch_restarts: int = Field(default=3, ge=1)
 
     inherit: Annotated[tuple[str, ...], NoDecode] = _comma_separated(
         "PATH,LANG,SSL_CERT_FILE,SSL_CERT_DIR,REQUESTS_CA_BUNDLE,CURL_CA_BUNDLE,NODE_EXTRA_CA_CERTS,PIP_CERT,PIP_INDEX_URL,"
@@ -62,9 +66,13 @@ class Settings(BaseSettings):
         return values
 
     @model_validator(mode="after")
-    def _check_ports(self) -> "Settings":
+    def _check_together(self) -> "Settings":
         if self.first_port > self.last_port:
             raise ValueError("INTERLOCK_FIRST_PORT is above INTERLOCK_LAST_PORT")
         if not self.environments:
             raise ValueError("INTERLOCK_ENVIRONMENTS names no environment")
+        for name in self.environments:
+            if not ENVIRONMENT.fullmatch(name) or self.environments.count(name) > 1:
+                rule = "each once: lower-case letters, digits and '-', up to 40, beginning with a letter"
+                raise ValueError(f"INTERLOCK_ENVIRONMENTS: {name!r} cannot name an environment ({rule})")
         return self

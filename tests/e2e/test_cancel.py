@@ -55,7 +55,7 @@ async def test_it_comes_back_to_what_served(plane: Plane, sample: Sample, module
     assert await plane.incidents(sample) == []
     assert await plane.inbox(sample) == []
     if stage == "build":
-        assert statuses(run)["discard-build"] == "completed"
+        assert statuses(run)["discard"] == "completed"
         folders = [path for path in (plane.home / "bundles" / sample.name).iterdir() if path.is_dir()]
         assert len(folders) == 1
     # It was cancelled, not bad: it may be deployed again.

@@ -64,7 +64,14 @@ async def test_the_data_folder_is_for_its_owner_alone(server: Server) -> None:
 
 
 async def test_a_setting_out_of_bounds_is_named(server: Server) -> None:
-    for name, value in (("TASK_TIMEOUT_S", "59"), ("PORT", "x"), ("FIRST_PORT", "70000"), ("WATCH_ERROR_RATE", "2")):
+    for name, value in (
+        ("TASK_TIMEOUT_S", "59"),
+        ("PORT", "x"),
+        ("FIRST_PORT", "70000"),
+        ("WATCH_ERROR_RATE", "2"),
+        ("ENVIRONMENTS", "a,a"),
+        ("ENVIRONMENTS", "a b"),
+    ):
         environment = server.environment | {f"INTERLOCK_{name}": value}
         done = await asyncio.to_thread(
             subprocess.run, SERVE, env=environment, capture_output=True, text=True, timeout=30, check=False

@@ -62,7 +62,7 @@ def test_a_step_that_would_tell_a_lie_is_refused(now, then, why):
     assert not may_become(now, then), why
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.sampled_from(STATES), max_size=8))
 def test_whatever_happened_what_serves_well_had_traffic_first(wishes):
     seen: list[DeploymentState] = ["starting"]

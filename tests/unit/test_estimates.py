@@ -58,7 +58,7 @@ def test_environments_are_watched_one_after_the_other():
     assert 1200.0 < two < 2 * one, "it is built once"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.floats(0.0, 100.0), min_size=1, max_size=6), st.data())
 def test_an_estimate_lies_between_the_longest_task_and_all_of_them(seconds, data):
     history = {f"t{number}": value for number, value in enumerate(seconds)}

@@ -53,8 +53,10 @@ def _settings(host: str | None, port: int | None) -> Settings:
         return Settings(**given)  # pyright: ignore[reportArgumentType]
     except ValidationError as error:
         first = error.errors()[0]
-        name = "INTERLOCK_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise Conflict("settings", f"{name}: {first['msg']}", hint="see docs/settings.md") from error
+        said = first["msg"].removeprefix("Value error, ")
+        # What settings say about each other names them itself.
+        name = "".join(f"INTERLOCK_{part}: ".upper() for part in first["loc"][:1])
+        raise Conflict("settings", f"{name}{said}", hint="see docs/settings.md") from error
 
 
 def _prepare(home: Path) -> None:

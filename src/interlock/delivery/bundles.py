@@ -32,7 +32,7 @@ def check(folder: Path, bundle: str) -> None:
     Files that came later, such as what a service writes for itself, do not matter. Blocking.
     """
     manifest = _manifest(folder)
-    if not folder.is_dir() or not manifest.is_file():
+    if folder.is_symlink() or not folder.is_dir() or not manifest.is_file():
         raise Conflict(
             "bundle_missing", f"the files of the release are gone: {folder}", hint="deploy it again to build it anew"
         )

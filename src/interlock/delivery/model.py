@@ -140,7 +140,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
 
 def content_of(tree: str, recipe: Recipe) -> str:
     """The identity of what would be deployed: the git tree and the recipe, without names and versions given to them."""
-    # Where a command was written is of no consequence for what is built; the tree covers the file itself.
+    # The name is another's to give, and the version what a tag says: neither changes what is built.
     plain = {key: value for key, value in msgspec.to_builtins(recipe).items() if key not in {"version", "description"}}
     return digest({"tree": tree, "recipe": plain})
 

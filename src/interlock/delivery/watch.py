@@ -15,15 +15,15 @@ Verdict = Literal["pass", "breach", "inconclusive"]
 
 
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
-    """A watch policy with everything said. A threshold that is None is not watched."""
+    """A watch policy with everything said; only ``p95_ms`` may be left unwatched."""
 
     window_s: float = 60.0
     interval_s: float = 2.0
     min_requests: int = 20
-    error_rate: float | None = 0.05
+    error_rate: float = 0.05
     p95_ms: float | None = None
-    health_failures: int | None = 3
-    restarts: int | None = 3
+    health_failures: int = 3
+    restarts: int = 3
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,16 +88,14 @@ def judge(samples: Sequence[Sample], thresholds: Thresholds, *, has_health_check
         # Its health check and its requests fail for a reason that says nothing against the release.
         return Judgement(verdict="inconclusive", requests=requests, readings=(_process(last),))
     readings = [_process(last)]
-    if thresholds.health_failures is not None and has_health_check:
+    if has_health_check:
         readings.append(_health(samples, thresholds.health_failures))
-    if thresholds.restarts is not None:
-        readings.append(_restarts(samples, thresholds.restarts))
+    readings.append(_restarts(samples, thresholds.restarts))
     if last.counters is None:
         lost = "the forwarder does not answer, its counters are unknown"
         readings.append(Reading(signal="error_rate", observed=None, threshold=0, crossed=None, detail=lost))
     elif requests >= thresholds.min_requests:
-        if thresholds.error_rate is not None:
-            readings.append(_error_rate(requests, errors, thresholds.error_rate))
+        readings.append(_error_rate(requests, errors, thresholds.error_rate))
         if thresholds.p95_ms is not None:
             readings.append(_p95(buckets, requests, thresholds.p95_ms))
     verdict: Verdict = "pass"

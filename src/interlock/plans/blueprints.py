@@ -114,8 +114,8 @@ def _discard_build(plan: Blueprint, checkout: dict[str, Any]) -> None:
     steps = tuple(task.id for task in plan.tasks)
     title = "remove the half-built folder if a step fails"
     options: dict[str, Any] = {"needs": steps, "when": "failed", "branch": "cleanup", "retry": STEADY}
-    plan.add("discard-build", "discard_build", title, Effect.WRITE, checkout, **options)
-    plan.grant("discard-build", "git.remove_checkout", **{name: exactly(value) for name, value in checkout.items()})
+    plan.add("discard", "discard_build", title, Effect.WRITE, checkout, **options)
+    plan.grant("discard", "git.remove_checkout", **{name: exactly(value) for name, value in checkout.items()})
 
 
 def _command(plan: Blueprint, task_id: str, command: Command, after: str) -> str:

@@ -1,0 +1,215 @@
+"""A world in memory in which the real executors carry out a plan: a host, a forwarder, and the records of delivery.
+
+Every call of a tool is checked against the grants of the plan, and every change of a deployment against its state machine.
+"""
+
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+
+from interlock.core.errors import Conflict
+from interlock.core.scope import system_scope
+from interlock.delivery.building import Building
+from interlock.delivery.model import Deployment, Release, may_become
+from interlock.delivery.recovery import Recovery
+from interlock.delivery.rollout import NO_TRAFFIC, Rollout
+from interlock.delivery.tools import PointForwarder
+from interlock.delivery.watch import Sample
+from interlock.plans.blueprints import lay_out
+from interlock.plans.facts import Facts
+from interlock.runs.graph import TaskGraph, TaskSpec, resolve
+from interlock.testing.clocks import ManualClock
+from interlock.tools.checkout import Checkout, RemoveCheckout
+from interlock.tools.grants import Grant, check_call
+from interlock.tools.http import HttpCheck
+from interlock.tools.process import RunCommand, StartProcess, StopProcess
+from interlock.tools.service import defaults
+from unit.plan_facts import release
+
+TOOLS: dict[str, Any] = {
+    tool.name: tool for tool in (Checkout, RemoveCheckout, RunCommand, StartProcess, StopProcess, HttpCheck, PointForwarder)
+}
+
+
+class World:
+    """What there is while a plan is carried out. `walk` carries it out; the rest is looked at afterwards."""
+
+    def __init__(self, facts: Facts, monkeypatch: Any, *, old_has_ended: bool = False) -> None:
+        self.facts = facts
+        graph, grants = lay_out(facts)
+        # As a run has it: what was stored and read again.
+        self.graph: TaskGraph = msgspec.json.decode(msgspec.json.encode(graph), type=TaskGraph)
+        self.grants: list[Grant] = msgspec.json.decode(msgspec.json.encode(grants), type=list[Grant])
+        self.clock = ManualClock()
+        self.calls: list[tuple[str, str, dict[str, Any]]] = []
+        self.ended: dict[str, str] = {}
+        self.legs: dict[tuple[str, str], int | None] = {}
+        self.running: set[str] = set()
+        self.routes: dict[str, str] = {}
+        self.known: dict[str, Deployment] = {}
+        self.releases: dict[str, Release] = {}
+        self.incidents: dict[str, str] = {}
+        self.quarantined: list[str] = []
+        self._settle_in(old_has_ended=old_has_ended)
+        monkeypatch.setattr("interlock.delivery.rollout.asyncio.sleep", self._sleep)
+        ports = iter(range(30001, 31000))
+        monkeypatch.setattr("interlock.delivery.rollout.any_free_port", lambda: next(ports))
+        self.bodies = self._join()
+
+    def _settle_in(self, *, old_has_ended: bool) -> None:
+        facts = self.facts
+        candidate = facts.release or release(facts.version, recipe=facts.analysis.recipe, content=facts.content)
+        self.releases[candidate.release_id] = candidate
+        for environment in facts.environments:
+            if environment.serving is None:
+                continue
+            serving = environment.serving
+            self.known[serving.deployment_id] = serving
+            self.routes[environment.name] = serving.deployment_id
+            if serving.port is not None:
+                self.legs[environment.place.route, "stable"] = serving.port
+            if not old_has_ended:
+                self.running.add(serving.process)
+            if environment.fallback is not None:
+                self.releases[environment.fallback.release_id] = environment.fallback
+
+    def _join(self) -> dict[str, Any]:
+        records: Any = Records(self)
+        host: Any = SimpleNamespace(status=self._status)
+        observer: Any = SimpleNamespace(sample=self._sample)
+        rollout = Rollout(records, records, observer, host, self.clock)
+        recovery = Recovery(records, records, rollout, host, self.clock)
+        building = Building(records, self.clock)
+        bodies = {name: getattr(rollout, name) for name in ("pause", "start", "verify", "switch", "smoke", "watch", "retire")}
+        bodies |= {name: getattr(recovery, name) for name in ("discard", "restore", "settle", "take_out")}
+        bodies |= {"checkout": building.checkout, "command": building.command, "discard_build": building.discard}
+        # Sealing a release is work on files, without a tool.
+        return {f"delivery.{name}": body for name, body in bodies.items()} | {"delivery.release": _nothing}
+
+    async def walk(self, *going_wrong: str) -> "World":
+        """Carry out the tasks as a run does; those in ``going_wrong`` fail when all they do is done."""
+        outputs: dict[str, dict[str, Any]] = {}
+        for spec in self.graph:
+            before = {self.ended[need] for need in spec.needs}
+            due = "failed" in before if spec.when == "failed" else before <= {"completed"}
+            self.ended[spec.id] = "skipped"
+            if due:
+                inputs = resolve(spec.inputs, outputs)
+                context: Any = Context(self, spec, inputs)
+                output = await self.bodies[spec.kind](context)
+                self.ended[spec.id] = "failed" if spec.id in going_wrong else "completed"
+                outputs |= {} if spec.id in going_wrong else {spec.id: output}
+                if spec.id in going_wrong and spec.kind in {"delivery.smoke", "delivery.watch"}:
+                    self.incidents[inputs["deployment_id"]] = f"{spec.id} went wrong"
+        return self
+
+    def use(self, task_id: str, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """A call as the ledger makes it: within the grants, typed, and with what it does."""
+        self.check(task_id, tool, arguments)
+        msgspec.convert(arguments, TOOLS[tool].input)
+        self.calls.append((task_id, tool, arguments))
+        if tool == "process.start":
+            key = f"{task_id}-{len(self.calls)}"
+            self.running.add(key)
+            return {"key": key, "port": arguments["port"]}
+        if tool == "process.stop":
+            self.running.discard(arguments["key"])
+        if tool == "forwarder.point":
+            self.legs[arguments["route"], arguments["kind"]] = arguments["upstream_port"]
+        return {"key": "k", "reason": "stopped", "tail": "it is fine", "output_bytes": 0, "dropped_bytes": 0}
+
+    def check(self, task_id: str, tool: str, arguments: dict[str, Any]) -> None:
+        """Raises Forbidden unless the plan grants the call."""
+        check_call(self.grants, task_id, tool, arguments, defaults(TOOLS[tool]))
+
+    def serving(self, environment: str) -> Deployment | None:
+        """What serves on record."""
+        return self.known.get(self.routes.get(environment, ""))
+
+    def stable_leg(self, environment: str) -> int | None:
+        """Where the traffic is led."""
+        return self.legs.get((f"shop.{environment}", "stable"))
+
+    async def _sleep(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    async def _status(self, process: str) -> Any:
+        return SimpleNamespace(state="running" if process in self.running else "exited", restarts=0)
+
+    async def _sample(self, _route: str, process: str, *_rest: object) -> Sample:
+        at_s = self.clock.monotonic()
+        return Sample(at_s=at_s, counters=NO_TRAFFIC, healthy=True, is_running=process in self.running, restarts=0)
+
+
+class Context:
+    """A task's context: its inputs, and the tools of the world."""
+
+    def __init__(self, world: World, spec: TaskSpec, inputs: dict[str, Any]) -> None:
+        self.scope = system_scope("test")
+        self.run = SimpleNamespace(run_id="run_1", plan_id="plan_1", requested_by="user:owner")
+        self.task_id, self.inputs, self.answer = spec.id, inputs, ""
+        self._world = world
+
+    async def call(self, tool: str, arguments: dict[str, Any], *, name: str = "") -> dict[str, Any]:
+        return self._world.use(self.task_id, tool, arguments)
+
+    async def report(self, message: str, **data: Any) -> None:
+        """Nobody reads it here."""
+
+
+class Records:
+    """What the executors ask of `Delivery` and of `Incidents`."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def serving(self, _scope: Any, _service: str, environment: str) -> Deployment | None:
+        return self._world.serving(environment)
+
+    async def release(self, _scope: Any, release_id: str) -> Release:
+        return self._world.releases[release_id]
+
+    async def check_intact(self, release: Release) -> None:
+        """It always is."""
+
+    async def check_not_quarantined(self, _scope: Any, _service: str, content: str) -> None:
+        assert content not in self._world.quarantined
+
+    async def deployment(self, _scope: Any, deployment_id: str) -> Deployment:
+        return self._world.known[deployment_id]
+
+    async def deployments(self, _scope: Any, _service: str, environment: str) -> list[Deployment]:
+        return [item for item in reversed(self._world.known.values()) if item.environment == environment]
+
+    async def record_deployment(self, _scope: Any, deployment: Deployment) -> None:
+        self._world.known[deployment.deployment_id] = deployment
+
+    async def change(self, _scope: Any, deployment_id: str, state: Any, _reason: str) -> None:
+        found = self._world.known[deployment_id]
+        if not may_become(found.state, state):
+            raise Conflict("deployment_state", f"{deployment_id} is {found.state}, it cannot become {state}")
+        self._world.known[deployment_id] = msgspec.structs.replace(found, state=state)
+
+    async def switch(self, scope: Any, _service: str, environment: str, deployment_id: str, reason: str) -> None:
+        if deployment_id and self._world.known[deployment_id].state in {"starting", "live"}:
+            await self.change(scope, deployment_id, "live", reason)
+        self._world.routes[environment] = deployment_id
+
+    async def open(self, _scope: Any, deployment: Deployment, title: str, _evidence: Any) -> Any:
+        self._world.incidents[deployment.deployment_id] = title
+        return await self.open_for(_scope, deployment.deployment_id)
+
+    async def open_for(self, _scope: Any, deployment_id: str) -> Any:
+        title = self._world.incidents.get(deployment_id)
+        return SimpleNamespace(incident_id=deployment_id, title=title) if title else None
+
+    async def resolve(self, _scope: Any, incident_id: str, _how: str) -> None:
+        del self._world.incidents[incident_id]
+
+    async def quarantine(self, _scope: Any, release: Release, _incident_id: str, _reason: str) -> None:
+        self._world.quarantined.append(release.content)
+
+
+async def _nothing(_context: Any) -> dict[str, Any]:
+    return {}
