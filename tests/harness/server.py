@@ -50,6 +50,7 @@ class Server(Client):
 
     async def launch(self) -> None:
         """Start the process and return at once."""
+        assert self.process is None or self.process.poll() is not None, "it runs already: nobody would end the first one"
         with self.log.open("ab") as log:
             self.process = await asyncio.to_thread(
                 subprocess.Popen, SERVE, env=self.environment, stdout=log, stderr=log, start_new_session=True

@@ -137,6 +137,7 @@ class GitProgram:
             await asyncio.sleep(WORK_TREE_PAUSE_S)
             outcome = await self._fetched(url, folder, lock)
         if outcome.exit_code:
+            _check_room(outcome, str(folder))
             hint = "check the address, that it can be reached from here, and that its key is known to this account"
             raise Unavailable("repository_unreachable", outcome.message or "git could not fetch it", where=url, hint=hint)
 
@@ -192,7 +193,14 @@ class GitProgram:
             return outcome
         if any(words in outcome.message for words in _NO_SUCH_COMMIT):
             raise NotFound("unknown_commit", outcome.message, hint="fetch the repository")
+        _check_room(outcome)
         raise Unavailable("git_failed", outcome.message or f"git ended with {outcome.exit_code}")
+
+
+def _check_room(outcome: Outcome, where: str = "") -> None:
+    if "No space left on device" in outcome.message:
+        hint = "free disk space or mend the disk, then ask for it again"
+        raise Unavailable("storage", outcome.message, where=where, hint=hint)
 
 
 def _checked(commit: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import codecs
+import errno
 import os
 import re
 import secrets
@@ -31,6 +32,7 @@ _START_TIMEOUT_S = 30.0
 _STOP_MARGIN_S = 5.0
 _REMOVE_TIMEOUT_S = 2.0
 _POLL_S = 0.02
+_LITTLE_BYTES = 65536
 _MAKE_ROOM = "see whether the disk is full or the machine overloaded, then ask for it again"
 
 
@@ -130,9 +132,8 @@ class LocalHost:
         wait_until_ready(ready, _START_TIMEOUT_S)
         status = _once_begun(place)
         if status.state == "absent":
-            # On a full disk it cannot even say why.
-            message = f"the supervisor gave up: {complaint(place) or 'it could say nothing'}"
-            raise Unavailable("host_unavailable", message, where=place, hint=_MAKE_ROOM)
+            why = os.strerror(errno.ENOSPC) if _is_full(place) else complaint(place)
+            raise Unavailable("host_unavailable", f"the supervisor gave up: {why}", where=place, hint=_MAKE_ROOM)
         return status
 
     def _list(self) -> dict[str, ProcessStatus]:
@@ -169,6 +170,12 @@ def _once_begun(place: str) -> ProcessStatus:
     while (status := observe(place)).state == "starting" and not records.has_run(place) and time.monotonic() < until:
         time.sleep(_POLL_S)
     return status
+
+
+def _is_full(place: str) -> bool:
+    """Whether there is so little room that a supervisor could not write down why it gave up."""
+    disk = os.statvfs(place)
+    return disk.f_bavail * disk.f_frsize < _LITTLE_BYTES
 
 
 def _check(spec: ProcessSpec) -> None:
