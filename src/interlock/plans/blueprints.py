@@ -20,6 +20,8 @@ from interlock.tools.grants import Grant, Rule, exactly
 from interlock.tools.model import Effect
 
 STEADY = Retry(max_attempts=4, delay_s=1.0)
+PATIENT = Retry(max_attempts=10, delay_s=1.0, max_delay_s=30.0)
+"""For what clears up: given up, it would leave something running that nobody looks after."""
 ONCE = Retry(max_attempts=1)
 ANYTHING = Rule(rule="decided")
 
@@ -238,7 +240,8 @@ def _switch(
         inputs |= _outputs(source, "stays")
     else:
         inputs["expects"] = serving.deployment_id if serving else ""
-    plan.add(task_id, "switch", title, Effect.DEPLOY, inputs, needs=needs, branch=branch, retry=STEADY, timeout_s=120)
+    retry = PATIENT if branch else STEADY
+    plan.add(task_id, "switch", title, Effect.DEPLOY, inputs, needs=needs, branch=branch, retry=retry, timeout_s=120)
     if takes_port:
         _grant_point(plan, task_id, environment, "stable")
     return task_id
@@ -305,7 +308,7 @@ def _retire(plan: Blueprint, environment: EnvironmentFacts, serving: Deployment,
         "takes_port": plan.facts.analysis.recipe.takes_port,
     }
     task_id = f"retire-{environment.name}"
-    plan.add(task_id, "retire", f"stop {serving.version}", Effect.DEPLOY, inputs, needs=(after,), retry=STEADY, timeout_s=120)
+    plan.add(task_id, "retire", f"stop {serving.version}", Effect.DEPLOY, inputs, needs=(after,), retry=PATIENT, timeout_s=120)
     _grant_stop(plan, task_id, environment, serving)
     return task_id
 
@@ -347,7 +350,7 @@ def _discard(plan: Blueprint, environment: EnvironmentFacts, start: str, verify:
     }
     options: dict[str, Any] = {"needs": (start, verify), "when": "failed", "branch": f"cleanup:{environment.name}"}
     title = "stop the candidate if it does not get healthy; what serves is not touched"
-    plan.add(task_id, "discard", title, Effect.DEPLOY, inputs, retry=STEADY, timeout_s=120, **options)
+    plan.add(task_id, "discard", title, Effect.DEPLOY, inputs, retry=PATIENT, timeout_s=120, **options)
     _grant_stop(plan, task_id, environment, None)
 
 
@@ -378,7 +381,7 @@ def _rollback_branch(plan: Blueprint, environment: EnvironmentFacts, start: str,
         needs=guards,
         when="failed",
         branch=branch,
-        retry=STEADY,
+        retry=PATIENT,
         timeout_s=120,
     )
     after = restore
@@ -416,7 +419,7 @@ def _take_out(
         "takes_port": plan.facts.analysis.recipe.takes_port,
     }
     title = "quarantine the bad content and stop its process"
-    plan.add(task_id, "take_out", title, Effect.DEPLOY, inputs, needs=(after,), branch=branch, retry=STEADY, timeout_s=180)
+    plan.add(task_id, "take_out", title, Effect.DEPLOY, inputs, needs=(after,), branch=branch, retry=PATIENT, timeout_s=180)
     plan.grant(task_id, "process.stop", key=_process_of(environment.serving if by_hand else None))
 
 
@@ -449,7 +452,7 @@ def _stop(plan: Blueprint) -> None:
             }
             title = f"stop {serving.version}"
             task_id = plan.add(
-                f"retire-{name}", "retire", title, Effect.DESTRUCTIVE, inputs, needs=(after,), retry=STEADY, timeout_s=120
+                f"retire-{name}", "retire", title, Effect.DESTRUCTIVE, inputs, needs=(after,), retry=PATIENT, timeout_s=120
             )
             _grant_stop(plan, task_id, environment, serving)
 

@@ -36,13 +36,16 @@ def live_router(tenancy: Tenancy, runs: Runs) -> APIRouter:
             await socket.close(code, error.message[:120])
             return
         await socket.accept(subprotocol="interlock" if "interlock" in socket.scope["subprotocols"] else None)
-        both = [asyncio.ensure_future(work) for work in (_send_all(socket, runs, scope, run_id, after), _until_gone(socket))]
+        sending = asyncio.ensure_future(_send_all(socket, runs, scope, run_id, after))
+        leaving = asyncio.ensure_future(_until_gone(socket))
         try:
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
         finally:
-            for task in both:
-                task.cancel()
-            await asyncio.gather(*both, return_exceptions=True)
+            sending.cancel()
+            leaving.cancel()
+            await asyncio.gather(sending, leaving, return_exceptions=True)
 
     return router
 
