@@ -5,7 +5,9 @@ from typing import Literal
 import msgspec
 
 ModuleType = Literal["web_app", "api", "ml_model", "data_pipeline", "infrastructure"]
-Strategy = Literal["blue-green", "recreate"]
+Strategy = Literal["recreate", "rolling", "blue-green", "canary"]
+Target = Literal["process", "container"]
+Signal = Literal["error_rate", "p95_ms", "promql", "metric", "log_pattern"]
 RollbackPolicy = Literal["automatic", "propose"]
 Severity = Literal["info", "warning", "error"]
 
@@ -81,6 +83,49 @@ class WatchPolicy(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int | None = None
 
 
+class CanaryStep(msgspec.Struct, frozen=True, kw_only=True):
+    """So many percent of the requests (1 to 99) go to the candidate for ``bake_s`` seconds; then it is judged."""
+
+    percent: int
+    bake_s: float
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One comparison of the analysis: a signal of the candidate, by itself (``max``, ``min``) or beside what serves.
+
+    ``query`` is PromQL for ``promql`` (``{service}``, ``{environment}``, ``{release}`` and ``{deployment}`` are replaced), the
+    name of a sample of the service's own ``/metrics`` for ``metric``, a regular expression for ``log_pattern`` (its number is
+    lines a minute), and empty for the forwarder's ``error_rate`` (a share, 0 to 1) and ``p95_ms``.
+    """
+
+    name: str
+    signal: Signal
+    query: str = ""
+    max: float | None = None
+    min: float | None = None
+    max_increase: float | None = None
+    """How much more than the stable one's number is still well."""
+    max_ratio: float | None = None
+    """How many times the stable one's number is still well."""
+
+
+class AnalysisPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """How a candidate is judged while it bakes. With fewer than ``min_requests`` requests to it, and to what serves where both
+    are compared, the forwarder's signals are inconclusive. No ``checks``: error rate and 95th percentile are compared."""
+
+    min_requests: int | None = None
+    checks: tuple[Check, ...] = ()
+
+
+class Migration(msgspec.Struct, frozen=True, kw_only=True):
+    """A command that changes something outside the release before it gets traffic, such as a database. Exactly one of ``undo``
+    and ``one_way`` (why it cannot be undone, in words) is said."""
+
+    command: Command
+    undo: Command | None = None
+    one_way: str = ""
+
+
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
     """Upper bounds for one replica; None means not said. Nothing applies them yet."""
 
@@ -113,9 +158,22 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """Name of the variable to the name of a secret; never a value."""
     resources: Resources = Resources()
     replicas: int = 1
+    """Instances that share the traffic."""
     dependencies: tuple[str, ...] = ()
     """Names of other services."""
     strategy: Strategy | None = None
+    target: Target = "process"
+    dockerfile: str = ""
+    """For containers: the Dockerfile below the repository's root; empty where one is generated."""
+    writable: tuple[str, ...] = ()
+    """For containers: absolute folders that the service may write to; everything else is read-only, but for ``/tmp``."""
+    steps: tuple[CanaryStep, ...] = ()
+    drain_s: float = 10.0
+    """The longest wait for requests under way before a process that traffic has left is stopped."""
+    all_or_nothing: bool = False
+    """Of several environments: whether a failure in a later one takes the earlier ones back too."""
+    analysis: AnalysisPolicy = AnalysisPolicy()
+    migrate: tuple[Migration, ...] = ()
     watch: WatchPolicy = WatchPolicy()
     rollback: RollbackPolicy = "automatic"
 

@@ -63,23 +63,15 @@ class LogChunk(msgspec.Struct, frozen=True, kw_only=True):
     next_offset: int
 
 
-class Host(Protocol):
-    """Supervised processes on one host. They outlive the control plane."""
-
-    async def start(self, key: str, spec: ProcessSpec) -> ProcessStatus:
-        """Start under ``key``, exclusively. Returns once the first process runs or has ended.
-
-        Raises Conflict ``process_exists`` when the key was used before (whatever became of it), Unavailable where the host
-        cannot take it now (no space, no processes left).
-        """
-        ...
+class Workloads(Protocol):
+    """What runs under keys somewhere, whatever started it. It outlives the control plane."""
 
     async def status(self, key: str) -> ProcessStatus:
         """What is observed now; never raises for an unknown key (``absent``)."""
         ...
 
     async def wait(self, key: str, timeout_s: float | None = None) -> ProcessStatus:
-        """Wait until the process has ended (``exited``, ``lost``, ``absent``) or the time is over; returns the status then."""
+        """Wait until it has ended (``exited``, ``lost``, ``absent``) or the time is over; returns the status then."""
         ...
 
     async def stop(self, key: str, grace_s: float | None = None) -> ProcessStatus:
@@ -91,11 +83,23 @@ class Host(Protocol):
         ...
 
     async def list(self) -> dict[str, ProcessStatus]:
-        """Every key known on the host, with its status."""
+        """Every key known there, with its status."""
         ...
 
     async def remove(self, key: str) -> None:
-        """Forget an ended process and its files. Raises Conflict ``process_running`` while it runs. Idempotent."""
+        """Forget what has ended, and its files. Raises Conflict ``process_running`` while it runs. Idempotent."""
+        ...
+
+
+class Host(Workloads, Protocol):
+    """Supervised processes on one host."""
+
+    async def start(self, key: str, spec: ProcessSpec) -> ProcessStatus:
+        """Start under ``key``, exclusively. Returns once the first process runs or has ended.
+
+        Raises Conflict ``process_exists`` when the key was used before (whatever became of it), Unavailable where the host
+        cannot take it now (no space, no processes left).
+        """
         ...
 
 
