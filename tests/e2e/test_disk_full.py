@@ -15,7 +15,7 @@ import pytest_asyncio
 from harness.plane import until
 from harness.sample import Sample
 from harness.server import SERVE, Server
-from interlock.demo.targets import process_folders, upstream_port
+from interlock.demo.targets import process_folders, upstream_ports
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -123,7 +123,7 @@ async def check_is_untouched(server: Server, sample: Sample, answers: list[tuple
     serving = await server.serving(sample)
     assert serving is not None
     assert (serving["version"], serving["state"], serving["observed"]["health"]) == ("v1.0.0", "good", "healthy")
-    assert upstream_port(server.home, f"{sample.name}.staging.stable") == serving["port"]
+    assert upstream_ports(server.home, f"{sample.name}.staging.stable") == {serving["instances"][0]["port"]}
     verified = await server.get("/audit/verify")
     assert verified["ok"] is True, verified
 

@@ -24,7 +24,7 @@ from harness.plane import until
 from harness.sample import MODULE, Sample
 from harness.server import Server
 from interlock.core.clock import to_text
-from interlock.demo.targets import process_folders, upstream_port
+from interlock.demo.targets import process_folders, upstream_ports
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -172,10 +172,10 @@ async def check_targets(server: Server, sample: Sample, versions: list[str], sto
     assert sorted(item["version"] for item in deployments) == sorted(versions)
     assert sorted(built.read_text().split()) == sorted(versions)
     folders = {folder.key: folder for folder in process_folders(server.home) if "-start-" in folder.key}
-    assert set(folders) == {item["process"] for item in deployments}
+    assert set(folders) == {instance["key"] for item in deployments for instance in item["instances"]}
     assert len(process_folders(server.home)) == 2 * len(versions) + 1, "a build and a service each, and the forwarder"
     for item in deployments:
-        folder, version = folders[item["process"]], item["version"]
+        folder, version = folders[item["instances"][0]["key"]], item["version"]
         ends = [f"stopped {version}", "told to stop"] if version in stopped else []
         words = [line.partition(" pid=")[0] for line in folder.log.splitlines()]
         assert sorted(words) == sorted([f"started {version}", *ends])
@@ -185,8 +185,8 @@ async def check_targets(server: Server, sample: Sample, versions: list[str], sto
     assert serving is not None
     assert {serving["version"]} == set(versions) - stopped
     assert (serving["observed"]["health"], serving["observed"]["routed"]) == ("healthy", True)
-    assert upstream_port(server.home, f"{sample.name}.staging.stable") == serving["port"]
-    assert folders[serving["process"]].spec["port"] == serving["port"]
+    assert upstream_ports(server.home, f"{sample.name}.staging.stable") == {serving["instances"][0]["port"]}
+    assert folders[serving["instances"][0]["key"]].spec["port"] == serving["instances"][0]["port"]
     assert await server.ask(sample) == (200, serving["version"])
 
 
@@ -218,7 +218,7 @@ async def test_deployments_come_to_their_end(server: Server, sample: Sample, tmp
             check_traffic(answers, *versions[-2:])
             await check_record(server, run_id)
             await check_targets(server, sample, versions, set(versions[:-1]), built)
-            assert upstream_port(server.home, f"{sample.name}.staging.candidate") is None
+            assert upstream_ports(server.home, f"{sample.name}.staging.candidate") == set()
         assert landed == kills
         assert await server.incidents(sample) == []
     print(f"seed {seed}", *killer.said, sep="\n")

@@ -55,7 +55,7 @@ class TestByHand:
         sample.git("tag", "v1.1.1", "v1.1.0")
         again = sample.commit_all("nothing new", tag=False)
         sample.git("tag", "v1.1.2", again)
-        for version in ("v1.1.0", "v1.1.1", "v1.1.2", again[:12]):
+        for version in ("v1.1.0", "v1.1.1", "v1.1.2", f"commit {again[:12]}"):
             refused = await plane.refusal(f"deploy {sample.name} {version} to staging")
             assert (refused["code"], refused["details"]["incident_id"]) == ("quarantined", item["incident_id"])
             refused = await plane.refusal(f"deploy {sample.name} {version} to production")
@@ -207,7 +207,7 @@ class TestFailedRollback:
         run_id = await plane.begin(f"deploy {sample.name} v1.1.0 to staging")
         await plane.task_runs(run_id, "watch-staging")
         shutil.rmtree(await bundle(plane, sample, "v1.0.0"))
-        await plane.host.stop(before["process"], 0)
+        await plane.host.stop(before["instances"][0]["key"], 0)
         await plane.behave(sample, unhealthy=True)
         run = await plane.ended(run_id)
         assert run["status"] == "failed"

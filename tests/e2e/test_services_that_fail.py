@@ -102,9 +102,9 @@ class TestCandidates:
         before = await plane.serving(sample)
         assert before is not None
         run = await plane.deploy(sample, "v1.1.0")
-        status = await plane.host.status(before["process"])
+        status = await plane.host.status(before["instances"][0]["key"])
         assert (status.state, status.reason) == ("exited", "stopped")
-        assert "told to stop" in (await plane.host.log(before["process"])).text
+        assert "told to stop" in (await plane.host.log(before["instances"][0]["key"])).text
         assert task(run, "retire-staging")["duration_s"] > 10
         assert await plane.ask(sample) == (200, "v1.1.0")
 
@@ -163,7 +163,7 @@ class TestBreaches:
         async with httpx.AsyncClient(trust_env=False) as http:
             while (await plane.get(f"/runs/{run_id}"))["status"] == "running":
                 with suppress(httpx.TransportError):
-                    await http.get(f"http://127.0.0.1:{candidate['port']}/crash")
+                    await http.get(f"http://127.0.0.1:{candidate['instances'][0]['port']}/crash")
         run = await plane.ended(run_id)
         assert (run["status"], run["error"]["code"]) == ("rolled_back", "threshold_crossed")
         assert "restarted 2 times" in run["error"]["message"]
@@ -212,7 +212,7 @@ class TestRecreate:
         assert before is not None
         assert after is not None
         assert (after["version"], after["observed"]["health"]) == ("v1.1.0", "healthy")
-        assert (await plane.host.status(before["process"])).state == "exited"
+        assert (await plane.host.status(before["instances"][0]["key"])).state == "exited"
         assert await deployment_states(plane, sample) == {"v1.0.0": "retired", "v1.1.0": "good"}
 
     async def test_the_old_one_comes_back_when_the_new_one_fails(

@@ -78,8 +78,8 @@ class TestAutomatic:
         await plane.ask(sample, "/crash")
         await brought_back(plane, sample, "v1.0.0")
         await plane.ended(await plane.run_of(run["plan_id"], "rollback:staging"))
-        assert "crashing" in (await plane.host.log(serving["process"])).text
-        assert (await plane.host.status(serving["process"])).state == "exited"
+        assert "crashing" in (await plane.host.log(serving["instances"][0]["key"])).text
+        assert (await plane.host.status(serving["instances"][0]["key"])).state == "exited"
 
     async def test_one_after_the_other_can_be_brought_back(self, plane: Plane, sample: Sample) -> None:
         await two_versions(plane, sample)
@@ -98,7 +98,7 @@ class TestAutomatic:
         await brought_back(plane, sample, "v1.0.0")
         await until(calm, "the second incident is resolved")
         # The process that had been started again is the one that was stopped, and its content is refused.
-        assert (await plane.host.status(restored["process"])).state == "exited"
+        assert (await plane.host.status(restored["instances"][0]["key"])).state == "exited"
         for version in ("v1.1.0", "v1.2.0"):
             assert (await plane.refusal(f"deploy {sample.name} {version} to staging"))["code"] == "quarantined"
 

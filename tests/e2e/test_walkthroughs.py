@@ -24,7 +24,7 @@ BLOCK = re.compile(
 PAGES = [ROOT / "README.md", ROOT / "docs" / "delivery.md", ROOT / "docs" / "api.md", ROOT / "docs" / "ai-module.md"]
 GIVEN = {
     "alarm": """
-key=$(interlock status --service greeter --env staging --json | field '["items"][0]["serving"]["process"]')
+key=$(interlock status --service greeter --env staging --json | field '["items"][0]["serving"]["instances"][0]["key"]')
 kill $(field '["pid"]' < "$INTERLOCK_HOME/processes/$key/supervisor.json")
 until interlock inbox | grep --quiet "stopped from outside"; do sleep 0.1; done
 """

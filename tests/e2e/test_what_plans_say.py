@@ -91,7 +91,9 @@ async def test_a_stop_promises_no_way_back_and_may_stop_that_process_alone(plane
     assert f"deploy v1.0.0 of {sample.name} to staging" in plan["changes"][0]["rollback"]
     switch = next(task for task in plan["content"]["graph"]["tasks"] if task["id"] == "switch-staging")
     assert switch["inputs"]["expects"] == serving["deployment_id"]
-    assert granted(plan, "retire-staging", "process.stop") == {"key": {"rule": "exactly", "value": serving["process"]}}
+    assert granted(plan, "retire-staging", "process.stop") == {
+        "key": {"rule": "one_of", "value": [serving["instances"][0]["key"]]}
+    }
     stopped = await plane.do(f"stop {sample.name} in staging")
     assert stopped["status"] == "completed", stopped["error"]
     assert await plane.serving(sample) is None

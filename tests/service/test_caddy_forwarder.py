@@ -19,7 +19,7 @@ from interlock.adapters.caddy.forwarder import CaddyForwarder, caddy_program
 from interlock.adapters.hosts.local import LocalHost
 from interlock.core.errors import Conflict, Invalid, Unavailable
 from interlock.delivery.ports import Leg
-from interlock.testing.forwarders import free_port
+from interlock.testing.forwarders import free_port, whole
 
 PATIENCE_S = 15
 Conversation = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -128,11 +128,11 @@ class TestSwitching:
                 await asyncio.sleep(0.01)
 
         async with listening(named(b"blue")) as blue, listening(named(b"green")) as green, asyncio.TaskGroup() as clients:
-            await forwarder.point(leg, blue, "call-0")
+            await forwarder.point(leg, whole(blue), "call-0")
             for client in (kept(b"GET"), kept(b"POST"), new()):
                 clients.create_task(client)
             for number in range(20):
-                await forwarder.point(leg, (blue, green)[number % 2], f"call-{number}")
+                await forwarder.point(leg, whole((blue, green)[number % 2]), f"call-{number}")
                 await asyncio.sleep(0.03)
             stopped.set()
         assert set(answers) == {(200, b"blue"), (200, b"green")}
@@ -148,11 +148,11 @@ class TestSwitching:
             await answer(writer, b"blue")
 
         async with listening(hesitate) as blue, listening(named(b"green")) as green:
-            await forwarder.point(leg, blue, "call-1")
+            await forwarder.point(leg, whole(blue), "call-1")
             under_way = asyncio.create_task(ask_once(leg.port))
             async with asyncio.timeout(PATIENCE_S):
                 await begun.wait()
-            await forwarder.point(leg, green, "call-2")
+            await forwarder.point(leg, whole(green), "call-2")
             assert await ask_once(leg.port) == (200, b"green")
             gate.set()
             assert await under_way == (200, b"blue")
@@ -169,11 +169,11 @@ class TestSwitching:
             await gate.wait()
 
         async with listening(hang_up) as blue, listening(named(b"green")) as green:
-            await forwarder.point(leg, blue, "call-1")
+            await forwarder.point(leg, whole(blue), "call-1")
             under_way = asyncio.create_task(ask_once(leg.port))
             async with asyncio.timeout(PATIENCE_S):
                 await begun.wait()
-            await forwarder.point(leg, green, "call-2")
+            await forwarder.point(leg, whole(green), "call-2")
             gate.set()
             assert await under_way == (200, b"green")
 
@@ -185,12 +185,12 @@ class TestSwitching:
                 writer.write(line)
 
         async with listening(echo) as upstream:
-            await forwarder.point(leg, upstream, "call-1")
+            await forwarder.point(leg, whole(upstream), "call-1")
             reader, writer = await asyncio.open_connection("127.0.0.1", leg.port)
             writer.write(b"GET / HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
-            await forwarder.point(leg, None, "call-2")
-            await forwarder.point(Leg(route="blog.prod", kind="stable", port=free_port()), None, "call-3")
+            await forwarder.point(leg, (), "call-2")
+            await forwarder.point(Leg(route="blog.prod", kind="stable", port=free_port()), (), "call-3")
             writer.write(b"still here\n")
             async with asyncio.timeout(PATIENCE_S):
                 assert await reader.readline() == b"still here\n"
@@ -200,7 +200,7 @@ class TestSwitching:
 class TestCrashes:
     async def test_the_host_starts_a_killed_forwarder_again(self, forwarder: CaddyForwarder, host: LocalHost, leg: Leg) -> None:
         async with listening(named(b"blue")) as blue:
-            await forwarder.point(leg, blue, "call-1")
+            await forwarder.point(leg, whole(blue), "call-1")
             legs = await forwarder.list()
             _, pid = await the_process(host)
             os.kill(pid, signal.SIGKILL)
@@ -226,7 +226,7 @@ class TestCrashes:
             "async def main(folder, port):\n"
             "    forwarder = CaddyForwarder(LocalHost(folder / 'host'), folder / 'forwarder')\n"
             "    await forwarder.ensure()\n"
-            "    await forwarder.point(Leg(route='shop.prod', kind='stable', port=port), None, 'call-1')\n"
+            "    await forwarder.point(Leg(route='shop.prod', kind='stable', port=port), (), 'call-1')\n"
             "    os.kill(os.getpid(), 9)\n"
             "asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))\n"
         )
@@ -249,7 +249,7 @@ class TestCrashes:
         await host.stop(key, grace_s=0)
         await forwarder.ensure()
         (status,) = await forwarder.list()
-        assert (status.leg, status.upstream_port, status.marker) == (leg, None, "")
+        assert (status.leg, status.shares, status.marker) == (leg, (), "")
 
     async def test_it_says_why_it_cannot_start(self, host: LocalHost, tmp_path: Path) -> None:
         folder = ForwarderFolder(tmp_path / "forwarder")
@@ -263,12 +263,12 @@ class TestCrashes:
 class TestPorts:
     async def test_a_port_of_somebody_else_is_refused_and_the_rest_serves(self, forwarder: CaddyForwarder, leg: Leg) -> None:
         async with listening(named(b"blue")) as blue, listening(named(b"somebody else")) as taken:
-            await forwarder.point(leg, blue, "call-1")
+            await forwarder.point(leg, whole(blue), "call-1")
             with pytest.raises(Conflict) as caught:
-                await forwarder.point(Leg(route="blog.prod", kind="stable", port=taken), blue, "call-2")
+                await forwarder.point(Leg(route="blog.prod", kind="stable", port=taken), whole(blue), "call-2")
             assert (caught.value.code, caught.value.details) == ("port_taken", {"port": taken})
             with pytest.raises(Conflict):
-                await forwarder.point(Leg(route=leg.route, kind=leg.kind, port=taken), None, "call-3")
+                await forwarder.point(Leg(route=leg.route, kind=leg.kind, port=taken), (), "call-3")
             assert await ask_once(leg.port) == (200, b"blue")
             assert [status.marker for status in await forwarder.list()] == ["call-1"]
 
@@ -279,15 +279,15 @@ class TestPorts:
         other = CaddyForwarder(other_host, tmp_path / "other")
         await other.ensure()
         try:
-            await forwarder.point(leg, None, "call-1")
+            await forwarder.point(leg, (), "call-1")
             with pytest.raises(Conflict):
-                await other.point(leg, None, "call-2")
+                await other.point(leg, (), "call-2")
         finally:
             for key in await other_host.list():
                 await other_host.stop(key, grace_s=1)
 
     async def test_what_the_forwarder_refuses_is_told_in_its_words(self, forwarder: CaddyForwarder, leg: Leg) -> None:
-        await forwarder.point(leg, None, "call-1")
+        await forwarder.point(leg, (), "call-1")
         with pytest.raises(Invalid) as caught:
             await Admin(forwarder._folder).put_server("bad.stable", {"listen": ["127.0.0.1:nonsense"]})
         assert caught.value.code == "forwarder_refused"
@@ -307,16 +307,16 @@ class TestProtection:
     @pytest.mark.parametrize("route", ["", "../x", "a/b", "a..b", "{env.HOME}", "a b", "a\nb", "x" * 300])
     async def test_a_hostile_route_is_no_name(self, forwarder: CaddyForwarder, route: str) -> None:
         with pytest.raises(Invalid):
-            await forwarder.point(Leg(route=route, kind="stable", port=free_port()), None, "call-1")
+            await forwarder.point(Leg(route=route, kind="stable", port=free_port()), (), "call-1")
 
     @pytest.mark.parametrize(("port", "marker"), [(80, "a b"), (80, "a\n"), (80, "{file./etc/passwd}"), (0, ""), (65536, "")])
     async def test_a_hostile_target_changes_nothing(self, forwarder: CaddyForwarder, leg: Leg, port: int, marker: str) -> None:
         with pytest.raises(Invalid):
-            await forwarder.point(leg, port, marker)
+            await forwarder.point(leg, whole(port), marker)
         assert await forwarder.list() == []
 
     async def test_the_answer_of_a_leg_to_nowhere_is_a_problem_document(self, forwarder: CaddyForwarder, leg: Leg) -> None:
-        await forwarder.point(leg, None, "call-1")
+        await forwarder.point(leg, (), "call-1")
         status, body = await ask_once(leg.port)
         assert status == 503
         assert b'"status":503' in body

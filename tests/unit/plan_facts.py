@@ -3,7 +3,7 @@
 from typing import Any
 
 from interlock.delivery.inputs import Place
-from interlock.delivery.model import Deployment, Release
+from interlock.delivery.model import Deployment, Instance, Release
 from interlock.plans.facts import EnvironmentFacts, Facts
 from interlock.sources.model import Analysis, Command, HealthCheck, Recipe, SmokeTest, WatchPolicy
 from interlock.sources.ports import Ref
@@ -50,7 +50,9 @@ def release(version: str, **fields: Any) -> Release:
 
 def deployment(version: str, environment: str, **fields: Any) -> Deployment:
     """What serves this version in the environment since its watch passed."""
-    about = {"release_id": f"rel_{version}", "process": f"process-{version}-{environment}", "port": 20001, "state": "good"}
+    port = fields.pop("port", 20001)
+    instances = fields.pop("instances", (Instance(key=f"process-{version}-{environment}", port=port),))
+    about = {"release_id": f"rel_{version}", "instances": instances, "state": "good"}
     made = {"plan_id": "plan_0", "run_id": "run_0", "watch": WATCH, "started_at": AT, "live_at": AT}
     names = {"deployment_id": f"dep_{version}_{environment}", "service": "shop", "environment": environment}
     return Deployment(version=version, **(names | about | made | fields))
@@ -62,11 +64,14 @@ def place(environment: str, service: str = "shop") -> Place:
     return Place(service=service, environment=environment, stable_port=stable, candidate_port=stable + 1)
 
 
-def environment(name: str, serving: Release | None = None) -> EnvironmentFacts:
-    """An environment in which ``serving`` serves."""
+def environment(name: str, serving: Release | None = None, count: int = 1) -> EnvironmentFacts:
+    """An environment in which ``count`` instances of ``serving`` serve."""
     found = None
     if serving is not None:
-        found = deployment(serving.version, name, port=20001 if serving.recipe.takes_port else None)
+        ports = [20000 + number if serving.recipe.takes_port else None for number in range(1, count + 1)]
+        keys = [f"process-{serving.version}-{name}" + (f"-{number}" if number > 1 else "") for number in range(1, count + 1)]
+        instances = tuple(Instance(key=key, port=port) for key, port in zip(keys, ports, strict=True))
+        found = deployment(serving.version, name, instances=instances)
     return EnvironmentFacts(place=place(name), serving=found, fallback=serving)
 
 

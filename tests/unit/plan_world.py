@@ -4,22 +4,23 @@ Every call of a tool is checked against the grants of the plan, and every change
 """
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
+from interlock.bootstrap.executors import executors
 from interlock.core.errors import Conflict
 from interlock.core.scope import system_scope
-from interlock.delivery.building import Building
-from interlock.delivery.model import Deployment, Release, may_become
-from interlock.delivery.recovery import Recovery
-from interlock.delivery.rollout import NO_TRAFFIC, Rollout
+from interlock.delivery.model import Deployment, Instance, Release, may_become
+from interlock.delivery.ports import LegCounters
+from interlock.delivery.targets import Targets
 from interlock.delivery.tools import PointForwarder
-from interlock.delivery.watch import Sample
-from interlock.plans.blueprints import lay_out
+from interlock.delivery.watch import NO_TRAFFIC, Sample
+from interlock.plans.blueprints.layout import lay_out
 from interlock.plans.facts import Facts
 from interlock.runs.graph import TaskGraph, TaskSpec, resolve
 from interlock.testing.clocks import ManualClock
+from interlock.testing.forwarders import FakeForwarder
 from interlock.tools.checkout import Checkout, RemoveCheckout
 from interlock.tools.grants import Grant, check_call
 from interlock.tools.http import HttpCheck
@@ -44,7 +45,7 @@ class World:
         self.clock = ManualClock()
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
         self.ended: dict[str, str] = {}
-        self.legs: dict[tuple[str, str], int | None] = {}
+        self.legs: dict[tuple[str, str], set[int]] = {}
         self.running: set[str] = set()
         self.routes: dict[str, str] = {}
         self.known: dict[str, Deployment] = {}
@@ -52,9 +53,9 @@ class World:
         self.incidents: dict[str, str] = {}
         self.quarantined: list[str] = []
         self._settle_in(old_has_ended=old_has_ended)
-        monkeypatch.setattr("interlock.delivery.rollout.asyncio.sleep", self._sleep)
+        monkeypatch.setattr("interlock.delivery.traffic.asyncio.sleep", self._sleep)
         ports = iter(range(30001, 31000))
-        monkeypatch.setattr("interlock.delivery.rollout.any_free_port", lambda: next(ports))
+        monkeypatch.setattr("interlock.delivery.starting.any_free_port", lambda: next(ports))
         self.bodies = self._join()
 
     def _settle_in(self, *, old_has_ended: bool) -> None:
@@ -67,25 +68,20 @@ class World:
             serving = environment.serving
             self.known[serving.deployment_id] = serving
             self.routes[environment.name] = serving.deployment_id
-            if serving.port is not None:
-                self.legs[environment.place.route, "stable"] = serving.port
+            if serving.ports:
+                self.legs[environment.place.route, "stable"] = set(serving.ports)
             if not old_has_ended:
-                self.running.add(serving.process)
+                self.running |= {instance.key for instance in serving.instances}
             if environment.fallback is not None:
                 self.releases[environment.fallback.release_id] = environment.fallback
 
     def _join(self) -> dict[str, Any]:
         records: Any = Records(self)
-        host: Any = SimpleNamespace(status=self._status)
-        observer: Any = SimpleNamespace(sample=self._sample)
-        rollout = Rollout(records, records, observer, host, self.clock)
-        recovery = Recovery(records, records, rollout, host, self.clock)
-        building = Building(records, self.clock)
-        bodies = {name: getattr(rollout, name) for name in ("pause", "start", "verify", "switch", "smoke", "watch", "retire")}
-        bodies |= {name: getattr(recovery, name) for name in ("discard", "restore", "settle", "take_out")}
-        bodies |= {"checkout": building.checkout, "command": building.command, "discard_build": building.discard}
+        observer: Any = SimpleNamespace(sample=self._sample, counters=self._counters)
+        targets: Any = Targets({"process": cast("Any", SimpleNamespace(status=self._status))})
+        bodies = executors(records, records, observer, targets, FakeForwarder(), self.clock)
         # Sealing a release is work on files, without a tool.
-        return {f"delivery.{name}": body for name, body in bodies.items()} | {"delivery.release": _nothing}
+        return bodies | {"delivery.release": _nothing}
 
     async def walk(self, *going_wrong: str) -> "World":
         """Carry out the tasks as a run does; those in ``going_wrong`` fail when all they do is done."""
@@ -116,7 +112,7 @@ class World:
         if tool == "process.stop":
             self.running.discard(arguments["key"])
         if tool == "forwarder.point":
-            self.legs[arguments["route"], arguments["kind"]] = arguments["upstream_port"]
+            self.legs[arguments["route"], arguments["kind"]] = {share["port"] for share in arguments["shares"]}
         return {"key": "k", "reason": "stopped", "tail": "it is fine", "output_bytes": 0, "dropped_bytes": 0}
 
     def check(self, task_id: str, tool: str, arguments: dict[str, Any]) -> None:
@@ -127,9 +123,9 @@ class World:
         """What serves on record."""
         return self.known.get(self.routes.get(environment, ""))
 
-    def stable_leg(self, environment: str) -> int | None:
+    def stable_leg(self, environment: str) -> set[int]:
         """Where the traffic is led."""
-        return self.legs.get((f"shop.{environment}", "stable"))
+        return self.legs.get((f"shop.{environment}", "stable"), set())
 
     async def _sleep(self, seconds: float) -> None:
         self.clock.advance(seconds)
@@ -137,9 +133,15 @@ class World:
     async def _status(self, process: str) -> Any:
         return SimpleNamespace(state="running" if process in self.running else "exited", restarts=0)
 
-    async def _sample(self, _route: str, process: str, *_rest: object) -> Sample:
+    async def _sample(self, deployment: Deployment, *_rest: object) -> Sample:
+        is_running = all(instance.key in self.running for instance in deployment.instances)
         at_s = self.clock.monotonic()
-        return Sample(at_s=at_s, counters=NO_TRAFFIC, healthy=True, is_running=process in self.running, restarts=0)
+        return Sample(at_s=at_s, counters=NO_TRAFFIC, healthy=True, is_running=is_running, restarts=0)
+
+    async def _counters(self, _route: str, kind: str) -> LegCounters:
+        """Ever more requests, all of them well; the candidate gets its share of them."""
+        requests = int(self.clock.monotonic() * (1000 if kind == "stable" else 100))
+        return LegCounters(generation="1", requests=requests, server_errors=0, buckets={"0.1": requests, "inf": requests})
 
 
 class Context:
@@ -182,8 +184,19 @@ class Records:
     async def deployments(self, _scope: Any, _service: str, environment: str) -> list[Deployment]:
         return [item for item in reversed(self._world.known.values()) if item.environment == environment]
 
-    async def record_deployment(self, _scope: Any, deployment: Deployment) -> None:
-        self._world.known[deployment.deployment_id] = deployment
+    async def record_instance(self, _scope: Any, deployment: Deployment, instance: Instance) -> None:
+        known = self._world.known.setdefault(deployment.deployment_id, deployment)
+        if instance not in known.instances:
+            instances = (*known.instances, instance)
+            self._world.known[deployment.deployment_id] = msgspec.structs.replace(known, instances=instances)
+
+    async def drop_instances(self, _scope: Any, deployment_id: str, instances: Any) -> None:
+        known = self._world.known[deployment_id]
+        left = tuple(instance for instance in known.instances if instance not in instances)
+        self._world.known[deployment_id] = msgspec.structs.replace(known, instances=left)
+
+    async def lead(self, _scope: Any, _service: str, _environment: str, _shares: Any) -> None:
+        """Where the leg leads is looked up at the leg."""
 
     async def change(self, _scope: Any, deployment_id: str, state: Any, _reason: str) -> None:
         found = self._world.known[deployment_id]

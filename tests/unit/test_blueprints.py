@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from interlock.core.errors import Invalid
-from interlock.plans.blueprints import lay_out
+from interlock.plans.blueprints.layout import lay_out
 from interlock.plans.launching import bound
 from interlock.runs.graph import references
 from interlock.sources.model import HealthCheck
@@ -121,7 +121,7 @@ def test_the_way_back_is_made_of_what_served_when_the_plan_was_made():
     specs = graph_of(environments=(environment("staging", old),)).specs
     restore = specs["restore-staging"].inputs
     assert (restore["release_id"], restore["deployment_id"]) == ("rel_v1", "dep_v1_staging")
-    assert (restore["process"]["folder"], restore["process"]["environment"]) == ("/bundles/shop/v1", {"MODE": "old"})
+    assert (restore["instance"]["folder"], restore["instance"]["environment"]) == ("/bundles/shop/v1", {"MODE": "old"})
     assert specs["recheck-staging"].inputs["health"]["path"] == "/old"
     assert specs["switch-staging"].inputs["fallback"] == "rel_v1", "proven to be there before traffic leaves it"
     assert specs["return-staging"].inputs["fallback"] == "", "there is nothing further back"

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.engine import run_of, task
-from interlock.plans.blueprints import lay_out
+from interlock.plans.blueprints.layout import lay_out
 from interlock.plans.estimates import durations, estimate_s
 from interlock.runs import model as m
 from interlock.runs.decide import decide

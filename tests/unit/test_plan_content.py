@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from interlock.core.errors import Internal, Invalid
 from interlock.plans.approval import decode
-from interlock.plans.blueprints import ANYTHING, lay_out
+from interlock.plans.blueprints.blueprint import ANYTHING
+from interlock.plans.blueprints.layout import lay_out
 from interlock.plans.facts import choose_strategy
 from interlock.plans.model import (
     ENDED,
@@ -193,7 +194,10 @@ def test_a_pin_says_what_serves_and_what_a_rollback_goes_back_to():
         ("blue-green", "recreate", True, "blue-green"),
         ("recreate", "blue-green", True, "recreate"),
         ("recreate", "blue-green", False, "recreate"),
-        ("canary", None, True, None),
+        ("canary", None, True, "canary"),
+        ("canary", None, False, None),
+        (None, "rolling", True, "rolling"),
+        ("quickly", None, True, None),
         ("blue-green", None, False, None),
         (None, "blue-green", False, None),
     ],

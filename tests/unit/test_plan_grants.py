@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from interlock.core.errors import Forbidden
-from interlock.plans.blueprints import lay_out
+from interlock.plans.blueprints.layout import lay_out
 from interlock.tools.grants import check_call
 from interlock.tools.model import Effect
 from interlock.tools.service import defaults
@@ -35,8 +35,10 @@ PLANS: dict[str, Any] = {
     "restart": facts("restart", release=V1),
     "rollback": facts("rollback", release=V1, environments=(environment("staging", V2),)),
     "stop": facts("stop", release=V1),
+    "canary": facts(strategy="canary"),
+    "rolling": facts(recipe=recipe(replicas=3), strategy="rolling", environments=(environment("staging", V1, count=3),)),
 }
-DECIDED_LATER = {("process.start", "port"), ("forwarder.point", "upstream_port"), ("process.stop", "key")}
+DECIDED_LATER = {("process.start", "port"), ("forwarder.point", "shares"), ("process.stop", "key")}
 """Where a process listens, and under which name it runs, is known when it was started."""
 
 
@@ -128,8 +130,18 @@ def test_what_is_decided_later_is_still_bounded():
         for name, rule in grant.arguments.items():
             assert rule.rule == "exactly" or (grant.tool, name) in DECIDED_LATER
             assert rule.rule != "decided" or grant.task in {"discard-staging", "take-out-staging"}, "its run starts it"
-            if name in {"port", "upstream_port"}:
+            if name == "port":
                 assert [rule.allows(port) for port in (None, 20001, 22, "20001")] == [True, True, False, False]
+            if name == "shares":
+                ports = [[{"port": port, "percent": 100}] for port in (20001, 22, "20001")]
+                assert [rule.allows(shares) for shares in ([], *ports, None, ["sh"])] == [
+                    True,
+                    True,
+                    False,
+                    False,
+                    False,
+                    False,
+                ]
 
 
 @pytest.mark.parametrize(

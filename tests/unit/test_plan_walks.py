@@ -2,6 +2,7 @@
 
 import pytest
 
+from interlock.plans.blueprints.layout import lay_out
 from unit.plan_facts import deployment, environment, facts, recipe, release
 from unit.plan_world import World
 
@@ -14,12 +15,17 @@ def world(monkeypatch):
     return lambda facts, **options: World(facts, monkeypatch, **options)
 
 
+def keys_of(deployment):
+    """What runs of a deployment; nothing of None."""
+    return {instance.key for instance in deployment.instances} if deployment else set()
+
+
 def check_that_it_is_settled(world, name, version):
     """Exactly ``version`` serves, runs, counts as good and gets the traffic; None for nothing."""
     serving = world.serving(name)
     assert (serving.version if serving else None) == version
-    assert world.stable_leg(name) == (serving.port if serving else None), "the traffic goes where the record says"
-    assert world.running == ({serving.process} if serving else set()), "nothing else is left running"
+    assert world.stable_leg(name) == (set(serving.ports) if serving else set()), "the traffic goes where the record says"
+    assert world.running == keys_of(serving), "nothing else is left running"
     assert serving is None or serving.state == "good"
 
 
@@ -27,7 +33,7 @@ async def test_a_deployment_that_goes_well_takes_over_and_stops_the_old_one(worl
     done = await world(facts()).walk()
     check_that_it_is_settled(done, "staging", "v2")
     assert done.known["dep_v1_staging"].state == "retired"
-    assert done.legs["shop.staging", "candidate"] is None
+    assert done.legs["shop.staging", "candidate"] == set()
     assert {name for name, ending in done.ended.items() if ending == "skipped"} == {
         "discard", "discard-staging", "restore-staging", "recheck-staging", "return-staging", "settle-staging",
         "take-out-staging",
@@ -61,15 +67,15 @@ async def test_what_somebody_else_has_brought_meanwhile_is_left_where_it_is(worl
     async def watch(_context):
         found.known[other.deployment_id] = other
         found.routes["staging"] = other.deployment_id
-        found.legs["shop.staging", "stable"] = other.port
-        found.running = {other.process, *found.running}
+        found.legs["shop.staging", "stable"] = set(other.ports)
+        found.running = keys_of(other) | found.running
 
     found = world(facts())
     found.bodies["delivery.watch"] = watch
     done = await found.walk("watch-staging")
-    assert (done.serving("staging").version, done.stable_leg("staging")) == ("v3", 20003)
+    assert (done.serving("staging").version, done.stable_leg("staging")) == ("v3", {20003})
     assert [item.state for item in done.known.values() if item.version == "v2"] == ["rolled_back"]
-    assert done.running == {other.process, "process-v1-staging"}
+    assert done.running == {*keys_of(other), "process-v1-staging"}
 
 
 @pytest.mark.parametrize("broken", ["stop-staging", "start-staging", "verify-staging", "switch-staging", "watch-staging"])
@@ -155,3 +161,63 @@ async def test_a_stop_leaves_nothing_serving(world, takes_port):
     done = await world(wish).walk()
     check_that_it_is_settled(done, "staging", None)
     assert done.known["dep_v1_staging"].state == "retired"
+
+
+CANARY = facts(strategy="canary")
+ROLLING = facts(recipe=recipe(replicas=3), strategy="rolling", environments=(environment("staging", V1, count=3),))
+
+
+def stable_pointings(world):
+    """Each time the traffic was led anew: how many percent went to each port."""
+    calls = [arguments for _, tool, arguments in world.calls if tool == "forwarder.point" and arguments["kind"] == "stable"]
+    return [{share["port"]: share["percent"] for share in arguments["shares"]} for arguments in calls]
+
+
+async def test_a_canary_gets_its_share_step_by_step_through_the_leg_where_it_is_measured(world):
+    done = await world(CANARY).walk()
+    check_that_it_is_settled(done, "staging", "v2")
+    leg = CANARY.environments[0].place.candidate_port
+    assert stable_pointings(done) == [{leg: 10, 20001: 90}, {leg: 50, 20001: 50}, {done.serving("staging").ports[0]: 100}]
+
+
+@pytest.mark.parametrize("broken", ["start-staging", "verify-staging", "smoke-staging"])
+async def test_a_canary_that_goes_wrong_before_it_has_traffic_never_gets_any(world, broken):
+    done = await world(CANARY).walk(broken)
+    check_that_it_is_settled(done, "staging", "v1")
+    assert stable_pointings(done) == []
+    assert done.incidents == {}
+
+
+@pytest.mark.parametrize(
+    "broken",
+    ["shift-staging-10", "analyse-staging-10", "shift-staging-50", "analyse-staging-50", "switch-staging", "watch-staging"],
+)
+async def test_a_canary_that_goes_wrong_at_any_step_gives_its_share_back(world, broken):
+    done = await world(CANARY).walk(broken)
+    check_that_it_is_settled(done, "staging", "v1")
+    assert stable_pointings(done)[-1] == {20001: 100}
+    assert {item.state for item in done.known.values() if item.version == "v2"} <= {"failed", "rolled_back"}
+
+
+async def test_a_rolling_update_replaces_one_instance_after_the_other(world):
+    done = await world(ROLLING).walk()
+    check_that_it_is_settled(done, "staging", "v2")
+    assert len(done.serving("staging").instances) == 3
+    shares = stable_pointings(done)
+    assert [len(set(step) & {20001, 20002, 20003}) for step in shares] == [2, 1, 0]
+    assert all(sum(step.values()) == 100 and len(step) == 3 for step in shares)
+
+
+@pytest.mark.parametrize("task", [task.id for task in lay_out(ROLLING)[0] if not task.branch and task.id != "retire-staging"])
+async def test_a_rolling_update_that_goes_wrong_brings_as_many_old_instances_back_as_there_were(world, task):
+    done = await world(ROLLING).walk(task)
+    check_that_it_is_settled(done, "staging", "v1")
+    assert len(done.serving("staging").instances) == 3
+
+
+@pytest.mark.parametrize("strategy", ["canary", "rolling"])
+async def test_where_nothing_serves_there_is_nothing_to_share_traffic_with(world, strategy):
+    first = facts(recipe=recipe(replicas=2), environments=(environment("staging"),), strategy=strategy)
+    done = await world(first).walk()
+    check_that_it_is_settled(done, "staging", "v2")
+    assert [len(step) for step in stable_pointings(done)] == [2]

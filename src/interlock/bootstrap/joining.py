@@ -13,17 +13,16 @@ from interlock.adapters.http.client import HttpxClient
 from interlock.adapters.keys.files import KeyFiles
 from interlock.audit.service import Audit
 from interlock.bootstrap.control_plane import ControlPlane
+from interlock.bootstrap.executors import executors
 from interlock.core.clock import Clock, SystemClock
 from interlock.core.scope import Scope, system_scope
 from interlock.db.database import Database
-from interlock.delivery.building import Building
 from interlock.delivery.contracts import IncidentOpened, IncidentResolved
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.probing import Observer
-from interlock.delivery.recovery import Recovery
 from interlock.delivery.retention import Retention
-from interlock.delivery.rollout import Rollout
 from interlock.delivery.service import Delivery
+from interlock.delivery.targets import Targets
 from interlock.delivery.tools import PointForwarder
 from interlock.delivery.watcher import Watcher
 from interlock.events.service import Events
@@ -45,7 +44,6 @@ from interlock.runs.feed import JournalFeed
 from interlock.runs.handlers import RunHandlers
 from interlock.runs.journal import DatabaseJournal
 from interlock.runs.model import Limits
-from interlock.runs.ports import Executor
 from interlock.runs.service import Runs
 from interlock.settings import Settings
 from interlock.sources.model import WatchPolicy
@@ -79,10 +77,8 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
 
     delivery = Delivery(database, events, clock, settings.environments, (settings.first_port, settings.last_port + 1))
     incidents = Incidents(database, events, inbox, clock)
-    observer = Observer(host, forwarder, http, clock)
-    rollout = Rollout(delivery, incidents, observer, host, clock)
-    recovery = Recovery(delivery, incidents, rollout, host, clock)
-    building = Building(delivery, clock)
+    targets = Targets({"process": host})
+    observer = Observer(targets, forwarder, http, clock)
 
     base = _base_environment(home, settings.inherit, environ)
     toolbox = Toolbox(
@@ -103,7 +99,7 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
 
     equipment = Equipment(
         journal=DatabaseJournal(database, scope, on_commit),
-        executors=_executors(building, rollout, recovery),
+        executors=executors(delivery, incidents, observer, targets, forwarder, clock),
         toolbox=toolbox,
         clock=clock,
         scope=scope,
@@ -153,26 +149,6 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         retention=retention,
         scope=scope,
     )
-
-
-def _executors(building: Building, rollout: Rollout, recovery: Recovery) -> dict[str, Executor]:
-    return {
-        "delivery.checkout": building.checkout,
-        "delivery.discard_build": building.discard,
-        "delivery.command": building.command,
-        "delivery.release": building.release,
-        "delivery.pause": rollout.pause,
-        "delivery.start": rollout.start,
-        "delivery.verify": rollout.verify,
-        "delivery.switch": rollout.switch,
-        "delivery.smoke": rollout.smoke,
-        "delivery.watch": rollout.watch,
-        "delivery.retire": rollout.retire,
-        "delivery.discard": recovery.discard,
-        "delivery.restore": recovery.restore,
-        "delivery.settle": recovery.settle,
-        "delivery.take_out": recovery.take_out,
-    }
 
 
 def _subscribe(events: Events, journal: JournalFeed, plans: PlanHandlers, runs: RunHandlers) -> None:

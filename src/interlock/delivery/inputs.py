@@ -4,7 +4,8 @@ from typing import Any
 
 import msgspec
 
-from interlock.sources.model import HealthCheck, Recipe, SmokeTest, WatchPolicy
+from interlock.delivery.model import Instance
+from interlock.sources.model import AnalysisPolicy, HealthCheck, Recipe, SmokeTest, Target, WatchPolicy
 
 
 class CommandTask(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,32 +41,35 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         return f"http://127.0.0.1:{self.stable_port if kind == 'stable' else self.candidate_port}{path}"
 
 
-class ProcessPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """How a release is started."""
+class InstancePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """How an instance of a release is started."""
 
     commands: list[list[str]]
     folder: str
     environment: dict[str, str]
     secrets: dict[str, str]
     takes_port: bool
+    target: Target = "process"
 
 
 class StartTask(msgspec.Struct, frozen=True, kw_only=True):
-    """``expects`` is the deployment that must serve now (empty for none): what the plan was made against."""
+    """Start ``count`` instances. ``expects`` is the deployment that must serve now (empty for none): what the plan was made
+    against. With ``joins`` they come to those of that deployment, which an earlier task of the run began."""
 
     place: Place
     release_id: str
-    process: ProcessPlan
+    instance: InstancePlan
     watch: WatchPolicy
     expects: str
+    count: int = 1
+    joins: str | None = None
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):
-    """What a start gives to the tasks behind it."""
+    """What a start gives to the tasks behind it: the deployment, and those instances that it started itself."""
 
     deployment_id: str
-    process: str
-    port: int | None
+    instances: tuple[Instance, ...]
 
 
 class VerifyTask(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,25 +77,46 @@ class VerifyTask(msgspec.Struct, frozen=True, kw_only=True):
     health: HealthCheck | None
     takes_port: bool
     deployment_id: str | None = None
-    process: str | None = None
-    port: int | None = None
+    instances: tuple[Instance, ...] | None = None
 
 
 class SwitchTask(msgspec.Struct, frozen=True, kw_only=True):
-    """``fallback`` is the release that a rollback would need; it must be intact before traffic moves. ``expects`` is the
+    """``groups`` are the instances that serve then. ``fallback`` is the release that a rollback would need; it must be intact
+    before traffic moves. ``expects`` is the
     deployment that serves until now, None where that does not matter. With ``stays`` the traffic is left where it is."""
 
     place: Place
     deployment_id: str | None = None
-    port: int | None = None
+    groups: tuple[tuple[Instance, ...] | None, ...] = ()
     takes_port: bool = True
     fallback: str = ""
     expects: str | None = None
     stays: bool | None = None
 
 
+class ShiftTask(msgspec.Struct, frozen=True, kw_only=True):
+    """Lead a part of the traffic to a candidate. With ``percent`` so much of it goes through the candidate leg, where it is
+    measured, and the rest to ``remaining``; without, every instance of both gets the same, ``groups`` first."""
+
+    place: Place
+    expects: str
+    fallback: str
+    remaining: tuple[Instance, ...]
+    groups: tuple[tuple[Instance, ...], ...] = ()
+    percent: int | None = None
+
+
+class ThinTask(msgspec.Struct, frozen=True, kw_only=True):
+    """Stop some instances of a deployment, whose share others have taken over."""
+
+    place: Place
+    deployment_id: str
+    instances: tuple[Instance, ...]
+    drain_s: float
+
+
 class SmokeTask(msgspec.Struct, frozen=True, kw_only=True):
-    """``port`` is where the service is asked: the stable leg's, or the one at which it listens if it can be told none."""
+    """``port`` is where the service is asked: a leg's, or the one at which it listens if it can be told none."""
 
     place: Place
     port: int
@@ -106,32 +131,44 @@ class WatchTask(msgspec.Struct, frozen=True, kw_only=True):
     health: HealthCheck | None
     takes_port: bool
     deployment_id: str
-    process: str
-    port: int | None = None
+
+
+class AnalyseTask(msgspec.Struct, frozen=True, kw_only=True):
+    """Judge a candidate that gets ``percent`` of the requests beside ``stable``, which gets the others, for ``bake_s``."""
+
+    place: Place
+    deployment_id: str
+    stable_id: str
+    percent: int
+    bake_s: float
+    policy: AnalysisPolicy
+    health: HealthCheck | None = None
 
 
 class StopTask(msgspec.Struct, frozen=True, kw_only=True):
-    """Stop the process of a deployment that traffic has left. ``drain_s`` is the time for requests under way. Where the
-    candidate of this run is meant, None stands for whatever it has started."""
+    """Stop the instances of a deployment that traffic has left. ``drain_s`` is the longest wait for requests under way. Where
+    the candidate of this run is meant, None stands for whatever it has started."""
 
     place: Place
     deployment_id: str | None = None
     state: str = "retired"
     reason: str = ""
-    drain_s: float = 1.0
+    drain_s: float = 10.0
     takes_port: bool = True
     expects: str = ""
 
 
 class RestoreTask(msgspec.Struct, frozen=True, kw_only=True):
-    """Make sure that the last known good runs. ``release_id`` and ``deployment_id`` are empty when there is none: then nothing
-    will serve. ``candidate`` is the deployment that went wrong."""
+    """Make sure that the last known good runs. ``release_id`` and ``deployment_id`` are empty when there
+    is none: then nothing will serve. ``candidate`` is the deployment that went wrong."""
 
     place: Place
     release_id: str
     deployment_id: str
     candidate: str | None = None
-    process: ProcessPlan | None = None
+    instance: InstancePlan | None = None
+    former: tuple[Instance, ...] = ()
+    """What served when the plan was made."""
     watch: WatchPolicy = WatchPolicy()
 
 
@@ -145,6 +182,7 @@ class QuarantineTask(msgspec.Struct, frozen=True, kw_only=True):
     restored_version: str = ""
     restored_release: str = ""
     takes_port: bool = True
+    drain_s: float = 10.0
 
 
 def read(kind: type[Any], inputs: dict[str, Any]) -> Any:

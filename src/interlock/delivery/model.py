@@ -1,11 +1,13 @@
 """What is delivered where: services, environments, releases, deployments, incidents; and their rules."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
 
 from interlock.core.canonical import digest
-from interlock.sources.model import Recipe, WatchPolicy
+from interlock.core.errors import Invalid
+from interlock.sources.model import Recipe, Target, WatchPolicy
 
 Health = Literal["healthy", "unhealthy", "unknown"]
 FoundBy = Literal["run", "watch", "host"]
@@ -40,6 +42,17 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     watch: WatchPolicy = WatchPolicy()
 
 
+class Share(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """So many percent (1 to 100) of a leg's requests go to ``port`` on 127.0.0.1."""
+
+    port: int
+    percent: int
+
+
+Shares = tuple[Share, ...]
+"""Where a leg leads: 100 percent in all, or nothing at all, which answers 503."""
+
+
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Where a service is reached in an environment: fixed ports of the forwarder on 127.0.0.1."""
 
@@ -49,6 +62,13 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     candidate_port: int
     deployment_id: str = ""
     """The deployment that serves, empty for none."""
+    shares: Shares = ()
+    """Where the stable leg was led last; between two steps of a roll-out other deployments have a share in it."""
+
+    @property
+    def is_split(self) -> bool:
+        """Whether a part of the requests goes to a candidate, by way of the candidate leg."""
+        return any(share.port == self.candidate_port for share in self.shares)
 
     @property
     def name(self) -> str:
@@ -75,8 +95,15 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     recipe: Recipe
 
 
+class Instance(msgspec.Struct, frozen=True, kw_only=True):
+    """One process or container of a deployment: the key under which its target knows it, and where it listens on 127.0.0.1."""
+
+    key: str
+    port: int | None = None
+
+
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
-    """A release in an environment, as one supervised process."""
+    """A release in an environment, as instances that share its traffic."""
 
     deployment_id: str
     service: str
@@ -84,15 +111,19 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     release_id: str
     version: str
     state: DeploymentState
-    process: str
-    """The key of its process on the host; empty until it was started."""
-    port: int | None
+    instances: tuple[Instance, ...]
+    target: Target = "process"
     plan_id: str
     run_id: str
     watch: WatchPolicy
     started_at: str
     live_at: str = ""
     ended_at: str = ""
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Where its instances listen."""
+        return ports_of(self.instances)
 
 
 class Quarantine(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,11 +158,33 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     resolved_at: str = ""
 
 
+def evenly(ports: Sequence[int], percent: int = 100) -> Shares:
+    """``percent`` spread over ``ports``, the first ones getting what is left over; ports beyond the percents get none."""
+    each, left = divmod(percent, len(ports)) if ports else (0, 0)
+    shares = [Share(port=port, percent=each + (number < left)) for number, port in enumerate(ports)]
+    return tuple(share for share in shares if share.percent)
+
+
+def check_shares(shares: Sequence[Share]) -> None:
+    """Raises Invalid ``shares`` unless they make 100 percent of different ports; none at all are fine."""
+    ports = {share.port for share in shares}
+    is_whole = sum(share.percent for share in shares) == 100 and all(share.percent > 0 for share in shares)
+    if shares and not (is_whole and len(ports) == len(shares) and all(0 < port < 65536 for port in ports)):
+        said = ", ".join(f"{share.percent} % to {share.port}" for share in shares)
+        raise Invalid("shares", f"these are no shares of a leg: {said}", hint="100 percent in all, each port once")
+
+
+def ports_of(instances: Iterable[Instance]) -> tuple[int, ...]:
+    """Where these instances listen, those left out that take no port."""
+    return tuple(instance.port for instance in instances if instance.port is not None)
+
+
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """A deployment as it is observed now; recomputed each time, never stored as the truth."""
 
     health: Health
     process: str
+    """What its instances are, as far as they are all the same, such as ``running``; else what the worst one is."""
     restarts: int
     routed: bool
     """Whether the forwarder leads the stable leg to it."""

@@ -1,8 +1,11 @@
 """What delivery needs from the outside: a forwarder that carries the traffic and measures it."""
 
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 import msgspec
+
+from interlock.delivery.model import Share, Shares
 
 LegKind = Literal["stable", "candidate"]
 
@@ -19,11 +22,10 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LegStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a leg leads now: ``upstream_port`` on 127.0.0.1, None where it answers 503 by itself. ``marker`` is the key of the
-    call that pointed it there."""
+    """Where a leg leads now, by port. ``marker`` is the key of the call that pointed it there."""
 
     leg: Leg
-    upstream_port: int | None
+    shares: Shares
     marker: str
 
 
@@ -47,14 +49,16 @@ class Forwarder(Protocol):
         """Make sure that it runs, with the configuration it had last. Raises Unavailable ``forwarder_down`` with the reason."""
         ...
 
-    async def point(self, leg: Leg, upstream_port: int | None, marker: str) -> None:
-        """Lead ``leg`` to a port of this host, or to nowhere. Idempotent; requests under way finish where they began.
+    async def point(self, leg: Leg, shares: Sequence[Share], marker: str) -> None:
+        """Lead ``leg`` to ports of this host, or to nowhere. Idempotent; requests under way finish where they began. Each
+        hundred requests are split exactly, and evenly over the hundred.
 
         Re-pointing a leg that listens already breaks no connection. The first pointing, another ``leg.port`` and `remove`
         change what the forwarder listens on: then idle connections of every leg are closed, and a request that arrives in that
         instant may be lost. So a leg that will be used again is better led nowhere than removed.
 
-        Raises Conflict ``port_taken`` when the leg cannot listen, Unavailable ``forwarder_down``.
+        Raises Invalid ``shares`` unless they make 100 percent of different ports, Conflict ``port_taken`` when the leg cannot
+        listen, Unavailable ``forwarder_down``.
         """
         ...
 
@@ -72,4 +76,8 @@ class Forwarder(Protocol):
 
     async def measure(self, route: str, kind: LegKind) -> LegCounters:
         """The counters of one leg. Raises Unavailable ``forwarder_down``; a leg without traffic has zeros."""
+        ...
+
+    async def open_connections(self, port: int) -> int:
+        """How many connections this host holds to ``port`` of 127.0.0.1; 0 means that nothing is under way there any more."""
         ...

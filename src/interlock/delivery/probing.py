@@ -1,59 +1,97 @@
-"""Looking at a deployment: its process, its health check, the forwarder's numbers."""
+"""Looking at a deployment: its instances, their health checks, the forwarder's numbers."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
 
 from interlock.core.clock import Clock
 from interlock.core.errors import Unavailable
 from interlock.delivery.model import Deployment, Observed, judge_health
-from interlock.delivery.ports import Forwarder, LegCounters
-from interlock.delivery.watch import Sample
+from interlock.delivery.ports import Forwarder, LegCounters, LegKind
+from interlock.delivery.targets import Targets
+from interlock.delivery.watch import NO_TRAFFIC, Sample, minus
 from interlock.sources.model import HealthCheck
-from interlock.tools.ports import Host, HttpClient
+from interlock.tools.ports import HttpClient, ProcessState, ProcessStatus
+
+_WORST: tuple[ProcessState, ...] = ("running", "starting", "unknown", "exited", "lost", "absent")
 
 
 class Observer:
     """Reads the world; changes nothing."""
 
-    def __init__(self, host: Host, forwarder: Forwarder, http: HttpClient, clock: Clock) -> None:
-        self._host = host
+    def __init__(self, targets: Targets, forwarder: Forwarder, http: HttpClient, clock: Clock) -> None:
+        self._targets = targets
         self._forwarder = forwarder
         self._http = http
         self._clock = clock
 
-    async def sample(self, route: str, process: str, port: int | None, health: HealthCheck | None) -> Sample:
-        """One look at a serving deployment."""
-        status = await self._host.status(process)
-        counters = await self._counters(route) if port is not None else None
+    async def sample(self, deployment: Deployment, health: HealthCheck | None, *, is_split: bool = False) -> Sample:
+        """One look at a serving deployment. With ``is_split`` a candidate gets a part of the requests; they are not counted."""
+        statuses = tuple((await self._targets.statuses(deployment)).values())
         # What was not stopped by its own fault says nothing against the release.
-        is_lost = status.state in {"lost", "absent"} or (status.state == "exited" and status.reason == "stopped")
-        seen = status.state != "unknown" and not is_lost
+        is_lost = any(_was_stopped(status) for status in statuses)
+        seen = bool(statuses) and not is_lost and all(status.state != "unknown" for status in statuses)
         return Sample(
             at_s=self._clock.monotonic(),
-            counters=counters,
-            healthy=await self._answers(port, health),
-            is_running=status.state in {"running", "starting"} if seen else None,
-            restarts=status.restarts if seen else None,
+            counters=await self._traffic(deployment, is_split=is_split),
+            healthy=_together(await self._answers(deployment.ports, health)),
+            is_running=all(status.state in {"running", "starting"} for status in statuses) if seen else None,
+            restarts=sum(status.restarts for status in statuses) if seen else None,
             is_lost=is_lost,
         )
 
     async def observe(self, deployment: Deployment, health: HealthCheck | None) -> Observed:
         """What is true of a deployment now, whatever its record says."""
-        status = await self._host.status(deployment.process)
-        answers = await self._answers(deployment.port, health) if status.state == "running" else None
-        verdict, reason = judge_health(process=status.state, answers=answers, has_check=health is not None)
+        statuses = tuple((await self._targets.statuses(deployment)).values())
+        process = worst(status.state for status in statuses)
+        answers = _together(await self._answers(deployment.ports, health)) if process == "running" else None
+        verdict, reason = judge_health(process=process, answers=answers, has_check=health is not None)
         try:
-            leg = await self._forwarder.read(f"{deployment.service}.{deployment.environment}", "stable")
+            leg = await self._forwarder.read(_route(deployment), "stable")
         except Unavailable as error:
             leg, verdict, reason = None, "unknown", f"the forwarder does not answer: {error.message}"
-        routed = deployment.port is None or (leg is not None and leg.upstream_port == deployment.port)
-        return Observed(health=verdict, process=status.state, restarts=status.restarts, routed=routed, reason=reason)
+        led_to = {share.port for share in leg.shares} if leg else set[int]()
+        routed = set(deployment.ports) <= led_to
+        restarts = sum(status.restarts for status in statuses)
+        return Observed(health=verdict, process=process, restarts=restarts, routed=routed, reason=reason)
 
-    async def _answers(self, port: int | None, health: HealthCheck | None) -> bool | None:
-        if port is None or health is None:
-            return None
-        answer = await self._http.get(f"http://127.0.0.1:{port}{health.path}", timeout_s=health.timeout_s)
-        return 200 <= answer.status < 300
-
-    async def _counters(self, route: str) -> LegCounters | None:
+    async def counters(self, route: str, kind: LegKind) -> LegCounters | None:
+        """What the forwarder has counted on a leg; None where it does not answer."""
         try:
-            return await self._forwarder.measure(route, "stable")
+            return await self._forwarder.measure(route, kind)
         except Unavailable:
             return None
+
+    async def _traffic(self, deployment: Deployment, *, is_split: bool) -> LegCounters | None:
+        if not deployment.ports:
+            # A service without a port has no counters, and that is known, not unclear.
+            return NO_TRAFFIC
+        stable = await self.counters(_route(deployment), "stable")
+        if not is_split or stable is None:
+            return stable
+        candidate = await self.counters(_route(deployment), "candidate")
+        return None if candidate is None else minus(stable, candidate)
+
+    async def _answers(self, ports: Sequence[int], health: HealthCheck | None) -> list[bool]:
+        if health is None:
+            return []
+        urls = [f"http://127.0.0.1:{port}{health.path}" for port in ports]
+        answers = await asyncio.gather(*[self._http.get(url, timeout_s=health.timeout_s) for url in urls])
+        return [200 <= answer.status < 300 for answer in answers]
+
+
+def worst(states: Iterable[ProcessState]) -> ProcessState:
+    """The state that says most against a deployment; ``absent`` for one without instances."""
+    found: list[ProcessState] = sorted(states, key=_WORST.index)
+    return found[-1] if found else "absent"
+
+
+def _route(deployment: Deployment) -> str:
+    return f"{deployment.service}.{deployment.environment}"
+
+
+def _was_stopped(status: ProcessStatus) -> bool:
+    return status.state in {"lost", "absent"} or (status.state == "exited" and status.reason == "stopped")
+
+
+def _together(answers: list[bool]) -> bool | None:
+    return all(answers) if answers else None

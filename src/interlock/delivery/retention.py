@@ -67,7 +67,7 @@ class Retention:
         serving = {route.deployment_id for route in await self._delivery.routes(scope)}
         deployments = await self._delivery.deployments(scope, limit=100_000)
         # What serves keeps its files even when its process has ended: they say why.
-        kept = {item.process for item in deployments if item.deployment_id in serving}
+        kept = {instance.key for item in deployments if item.deployment_id in serving for instance in item.instances}
         removed = 0
         for key, status in (await self._host.list()).items():
             has_ended = status.state in {"exited", "lost"} and status.started_at and from_text(status.started_at) < oldest

@@ -12,7 +12,7 @@ from interlock.core.scope import Scope
 from interlock.db.database import Database
 from interlock.db.session import Session
 from interlock.delivery import bundles, contracts, store
-from interlock.delivery.model import Deployment, DeploymentState, Release, Route, Service, may_become
+from interlock.delivery.model import Deployment, DeploymentState, Instance, Release, Route, Service, Shares, may_become
 from interlock.delivery.naming import check_service_name, free_ports, unknown_environment, unknown_service
 from interlock.events.service import Events
 from interlock.sources.model import WatchPolicy
@@ -150,15 +150,30 @@ class Delivery:
             if await store.deployment(session.connection, deployment.deployment_id):
                 return
             await store.put_deployment(session.connection, deployment)
-            await self._publish(session, deployment, "its process was started")
+            await self._publish(session, deployment, "it was started")
+
+    async def record_instance(self, scope: Scope, deployment: Deployment, instance: Instance) -> None:
+        """Make a started instance known, and with the first one its deployment. Recording it again changes nothing."""
+        async with self._database.write(scope) as session:
+            found = await store.deployment(session.connection, deployment.deployment_id) or deployment
+            if instance in found.instances:
+                return
+            changed = msgspec.structs.replace(found, instances=(*found.instances, instance))
+            await store.put_deployment(session.connection, changed)
+            if not found.instances:
+                await self._publish(session, changed, "it was started")
+
+    async def drop_instances(self, scope: Scope, deployment_id: str, instances: Sequence[Instance]) -> None:
+        """Say that a deployment goes on without these instances. Raises NotFound ``deployment``."""
+        async with self._database.write(scope) as session:
+            found = _known(await store.deployment(session.connection, deployment_id), deployment_id)
+            left = tuple(instance for instance in found.instances if instance not in instances)
+            await store.put_deployment(session.connection, msgspec.structs.replace(found, instances=left))
 
     async def deployment(self, scope: Scope, deployment_id: str) -> Deployment:
         """Raises NotFound ``deployment``."""
         async with self._database.read(scope) as connection:
-            found = await store.deployment(connection, deployment_id)
-        if found is None:
-            raise NotFound("deployment", f"there is no deployment {deployment_id}")
-        return found
+            return _known(await store.deployment(connection, deployment_id), deployment_id)
 
     async def deployments(
         self, scope: Scope, service: str | None = None, environment: str | None = None, limit: int = 100
@@ -198,6 +213,11 @@ class Delivery:
         async with self._database.write(scope) as session:
             return await self._change(session, deployment_id, state, reason, **fields)
 
+    async def lead(self, scope: Scope, service: str, environment: str, shares: Shares) -> None:
+        """Record where the stable leg is about to be led."""
+        async with self._database.write(scope) as session:
+            await store.set_shares(session.connection, service, environment, shares)
+
     async def switch(self, scope: Scope, service: str, environment: str, deployment_id: str, reason: str) -> None:
         """Record that ``deployment_id`` (empty for none) serves from now on."""
         async with self._database.write(scope) as session:
@@ -211,9 +231,7 @@ class Delivery:
     async def _change(
         self, session: Session, deployment_id: str, state: DeploymentState, reason: str, **fields: object
     ) -> Deployment:
-        found = await store.deployment(session.connection, deployment_id)
-        if found is None:
-            raise NotFound("deployment", f"there is no deployment {deployment_id}")
+        found = _known(await store.deployment(session.connection, deployment_id), deployment_id)
         if not may_become(found.state, state):
             raise Conflict("deployment_state", f"{deployment_id} is {found.state}, it cannot become {state}")
         if state not in {"starting", "live", "good", "paused"}:
@@ -231,3 +249,9 @@ class Delivery:
 
     def _now(self) -> str:
         return to_text(self._clock.now())
+
+
+def _known(found: Deployment | None, deployment_id: str) -> Deployment:
+    if found is None:
+        raise NotFound("deployment", f"there is no deployment {deployment_id}")
+    return found

@@ -3,13 +3,13 @@
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Column, Integer, LargeBinary, String, Table, UniqueConstraint, insert, select, update
+from sqlalchemy import JSON, Column, Integer, LargeBinary, String, Table, UniqueConstraint, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
 from interlock.db.database import tenant_metadata
-from interlock.delivery.model import Deployment, Incident, Quarantine, Release, Route, Service
+from interlock.delivery.model import Deployment, Incident, Quarantine, Release, Route, Service, Shares
 
 services = Table(
     "services",
@@ -28,6 +28,7 @@ routes = Table(
     Column("stable_port", Integer, nullable=False, unique=True),
     Column("candidate_port", Integer, nullable=False, unique=True),
     Column("deployment_id", String, nullable=False, server_default=""),
+    Column("shares", JSON, nullable=False, server_default="[]"),
     UniqueConstraint("service", "environment", name="one_route_for_a_service_in_an_environment"),
 )
 
@@ -107,10 +108,15 @@ async def add_route(connection: AsyncConnection, route: Route) -> None:
     await connection.execute(insert(routes).values(msgspec.to_builtins(route)))
 
 
+async def set_shares(connection: AsyncConnection, service_name: str, environment: str, shares: Shares) -> None:
+    where = (routes.c.service == service_name) & (routes.c.environment == environment)
+    await connection.execute(update(routes).where(where).values(shares=msgspec.to_builtins(shares)))
+
+
 async def all_routes(connection: AsyncConnection) -> list[Route]:
     columns = [routes.c[name] for name in Route.__struct_fields__]
     rows = (await connection.execute(select(*columns).order_by(routes.c.number))).mappings()
-    return [Route(**{name: row[name] for name in Route.__struct_fields__}) for row in rows]
+    return [msgspec.convert({name: row[name] for name in Route.__struct_fields__}, Route) for row in rows]
 
 
 async def route(connection: AsyncConnection, service_name: str, environment: str) -> Route | None:

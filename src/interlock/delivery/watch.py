@@ -14,6 +14,10 @@ from interlock.sources.model import WatchPolicy
 Verdict = Literal["pass", "breach", "inconclusive"]
 
 
+NO_TRAFFIC = LegCounters(generation="none", requests=0, server_errors=0, buckets={})
+"""Of what has no leg: nothing was ever counted."""
+
+
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     """A watch policy with everything said; only ``p95_ms`` may be left unwatched."""
 
@@ -120,6 +124,24 @@ def _traffic(samples: Sequence[Sample]) -> tuple[int, int, dict[str, int]]:
                 buckets[bound] = buckets.get(bound, 0) + count - (base.buckets.get(bound, 0) if base else 0)
         before = counters
     return requests, errors, buckets
+
+
+def minus(all_of_it: LegCounters, part: LegCounters) -> LegCounters:
+    """What is left of a leg's counters without a part of its requests that was counted at another leg too."""
+    bounds = {bound: max(0, count - part.buckets.get(bound, 0)) for bound, count in all_of_it.buckets.items()}
+    return LegCounters(
+        generation=f"{all_of_it.generation} {part.generation}",
+        requests=max(0, all_of_it.requests - part.requests),
+        server_errors=max(0, all_of_it.server_errors - part.server_errors),
+        buckets=bounds,
+    )
+
+
+def since(base: LegCounters, now: LegCounters) -> LegCounters:
+    """What was counted after ``base``; all of it where the counters began anew in between."""
+    if base.generation != now.generation:
+        return now
+    return msgspec.structs.replace(minus(now, base), generation=now.generation)
 
 
 def _process(last: Sample) -> Reading:

@@ -9,7 +9,6 @@ from interlock.core.clock import Clock
 from interlock.core.scope import Scope
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.model import Deployment
-from interlock.delivery.ports import LegCounters
 from interlock.delivery.probing import Observer
 from interlock.delivery.service import Delivery
 from interlock.delivery.watch import Sample, Thresholds, judge, merge
@@ -17,7 +16,6 @@ from interlock.delivery.watch import Sample, Thresholds, judge, merge
 log = structlog.get_logger(__name__)
 
 TICK_S = 0.5
-NO_TRAFFIC = LegCounters(generation="none", requests=0, server_errors=0, buckets={})
 
 
 class Watcher:
@@ -31,6 +29,7 @@ class Watcher:
         self._clock = clock
         self._samples: dict[str, list[Sample]] = {}
         self._due: dict[str, float] = {}
+        self._split: dict[str, bool] = {}
 
     async def run(self, scope: Scope) -> None:
         """Watch until cancelled."""
@@ -47,7 +46,8 @@ class Watcher:
         watched = await self._delivery.watched(scope)
         known = {deployment.deployment_id for deployment in watched}
         for gone in set(self._samples) - known:
-            del self._samples[gone], self._due[gone]
+            for known_of in (self._samples, self._due, self._split):
+                known_of.pop(gone, None)
         for deployment in watched:
             if self._clock.monotonic() >= self._due.get(deployment.deployment_id, 0.0):
                 thresholds = merge(deployment.watch)
@@ -57,15 +57,17 @@ class Watcher:
     async def _judge(self, scope: Scope, deployment: Deployment, thresholds: Thresholds) -> None:
         release = await self._delivery.release(scope, deployment.release_id)
         health = release.recipe.health
-        route = f"{deployment.service}.{deployment.environment}"
-        sample = await self._observer.sample(route, deployment.process, deployment.port, health)
-        if deployment.port is None:
-            sample = msgspec.structs.replace(sample, counters=NO_TRAFFIC)
+        route = await self._delivery.route(scope, deployment.service, deployment.environment)
+        sample = await self._observer.sample(deployment, health, is_split=route.is_split)
         samples = self._samples.setdefault(deployment.deployment_id, [])
+        if self._split.get(deployment.deployment_id) != route.is_split:
+            # Counters of another part of the traffic say nothing beside these.
+            samples.clear()
+        self._split[deployment.deployment_id] = route.is_split
         samples.append(sample)
         while len(samples) > 2 and samples[1].at_s < sample.at_s - thresholds.window_s:
             samples.pop(0)
-        judgement = judge(samples, thresholds, has_health_check=health is not None and deployment.port is not None)
+        judgement = judge(samples, thresholds, has_health_check=health is not None and bool(deployment.ports))
         if await self._incidents.open_for(scope, deployment.deployment_id) is not None:
             return
         if sample.is_lost:

@@ -69,13 +69,13 @@ def lines_with(home: Path, text: str) -> int:
     return sum(text in line for folder in process_folders(home) for line in folder.log.splitlines())
 
 
-def upstream_port(home: Path, leg: str) -> int | None:
-    """The port to which the forwarder leads a leg such as ``greeter.staging.stable``; None where it leads nowhere."""
+def upstream_ports(home: Path, leg: str) -> set[int]:
+    """The ports to which the forwarder leads a leg such as ``greeter.staging.stable``; none where it leads nowhere."""
     try:
-        port = (home / "forwarder" / "legs" / leg).read_text().partition(" ")[0]
+        *ports, _marker = (home / "forwarder" / "legs" / leg).read_text().split(" ")
     except OSError:
-        return None
-    return int(port) if port.isdecimal() else None
+        return set()
+    return {int(port) for port in ports if port.isdecimal()}
 
 
 def _record(file: Path) -> Record:

@@ -32,6 +32,8 @@ def estimate_s(graph: TaskGraph, history: dict[str, float], watch_s: float) -> f
     for task in graph:
         if task.when == "failed" or task.branch:
             continue
-        usual = watch_s if task.kind == "delivery.watch" else history.get(task.id, USUAL_S.get(task.kind, 1.0))
+        usual = history.get(task.id, USUAL_S.get(task.kind, 1.0))
+        if task.kind in {"delivery.watch", "delivery.analyse"}:
+            usual = task.inputs.get("bake_s", watch_s)
         finish[task.id] = usual + max((finish.get(need, 0.0) for need in task.needs), default=0.0)
     return round(max(finish.values(), default=0.0), 1)

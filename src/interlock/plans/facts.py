@@ -6,8 +6,12 @@ from interlock.core.errors import Invalid
 from interlock.delivery.inputs import Place
 from interlock.delivery.model import Deployment, Release
 from interlock.plans.model import Action, Pin
-from interlock.sources.model import Analysis, WatchPolicy
+from interlock.sources.model import Analysis, CanaryStep, WatchPolicy
 from interlock.sources.ports import Ref
+
+CANARY_STEPS = (CanaryStep(percent=10, bake_s=30.0), CanaryStep(percent=50, bake_s=30.0))
+"""Where the module names none."""
+STRATEGIES = ("recreate", "rolling", "blue-green", "canary")
 
 
 class EnvironmentFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +61,11 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     """Why somebody wants it, where they said so."""
 
+    @property
+    def canary_steps(self) -> tuple[CanaryStep, ...]:
+        """The steps of a canary, as the module has them or by default."""
+        return self.analysis.recipe.steps or CANARY_STEPS
+
     def port(self, environment: EnvironmentFacts) -> int:
         """Where the service is asked: at the forwarder, or where it listens if it can be told no port."""
         recipe = self.analysis.recipe
@@ -69,12 +78,12 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 def choose_strategy(said: str | None, analysis: Analysis) -> str:
     """Blue-green where the service can be told its port, else recreate. Raises Invalid ``strategy`` for one that cannot be."""
     wanted = said or analysis.recipe.strategy or ("blue-green" if analysis.recipe.takes_port else "recreate")
-    if wanted not in {"blue-green", "recreate"}:
-        raise Invalid("strategy", f"there is no strategy {wanted!r} here", hint="strategies: blue-green, recreate")
-    if wanted == "blue-green" and not analysis.recipe.takes_port:
+    if wanted not in STRATEGIES:
+        raise Invalid("strategy", f"there is no strategy {wanted!r} here", hint=f"strategies: {', '.join(STRATEGIES)}")
+    if wanted != "recreate" and not analysis.recipe.takes_port:
         raise Invalid(
             "strategy",
-            "blue-green needs a service that can be told its port",
+            f"{wanted} needs a service that can be told its port",
             hint="write {port} into the start command, or choose recreate",
         )
     return wanted

@@ -45,6 +45,7 @@ class Launching:
     def _long_enough(self, content: PlanContent) -> Limits:
         """The limits, beside the time for which the approved plan itself says that it watches."""
         watching_s = (content.watch.window_s or 0.0) * len(content.environments)
+        watching_s += sum(float(task.inputs.get("bake_s", 0.0)) for task in content.graph)
         return msgspec.structs.replace(self._limits, timeout_s=self._limits.timeout_s + watching_s)
 
 

@@ -12,7 +12,7 @@ from interlock.core.errors import Conflict, Invalid, NotFound, Unavailable
 from interlock.core.ids import new_id
 from interlock.core.scope import Scope
 from interlock.delivery.service import Delivery
-from interlock.plans.blueprints import lay_out
+from interlock.plans.blueprints.layout import lay_out
 from interlock.plans.estimates import estimate_s
 from interlock.plans.facts import Facts
 from interlock.plans.findings import changes_of, findings_of

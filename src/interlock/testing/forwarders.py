@@ -3,11 +3,12 @@
 import asyncio
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from math import inf
 
-from interlock.core.errors import Conflict, InterlockError, Unavailable
+from interlock.core.errors import Conflict, InterlockError, Invalid, Unavailable
+from interlock.delivery.model import Share, Shares, check_shares, evenly
 from interlock.delivery.ports import Forwarder, Leg, LegCounters, LegKind, LegStatus
 
 _BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, inf)
@@ -15,13 +16,15 @@ _BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, inf)
 
 class FakeForwarder:
     """A `Forwarder` without sockets. Script it: ``upstreams`` maps a port to the status it answers with, ``taken_ports`` are in
-    use by others, ``defect`` (a reason) keeps it from starting; `request` and `count` make traffic, `kill` ends it.
+    use by others, ``connections`` are open to a port, ``defect`` (a reason) keeps it from starting; `request` and `count` make
+    traffic, `kill` ends it.
     """
 
     def __init__(self) -> None:
         self.upstreams: dict[int, int] = {}
         self.taken_ports: set[int] = set()
         self.defect = ""
+        self.connections: dict[int, int] = {}
         self._legs: dict[tuple[str, str], LegStatus] = {}
         self._latencies_s: dict[tuple[str, str], list[float]] = {}
         self._server_errors: dict[tuple[str, str], int] = {}
@@ -36,12 +39,13 @@ class FakeForwarder:
         self._is_running = True
         self._generation += 1
 
-    async def point(self, leg: Leg, upstream_port: int | None, marker: str) -> None:
+    async def point(self, leg: Leg, shares: Sequence[Share], marker: str) -> None:
+        check_shares(shares)
         self._check_running()
         others = {status.leg.port for name, status in self._legs.items() if name != (leg.route, leg.kind)}
         if leg.port in self.taken_ports | others:
             raise Conflict("port_taken", f"port {leg.port} of 127.0.0.1 is taken", port=leg.port)
-        self._legs[leg.route, leg.kind] = LegStatus(leg=leg, upstream_port=upstream_port, marker=marker)
+        self._legs[leg.route, leg.kind] = LegStatus(leg=leg, shares=tuple(sorted(shares)), marker=marker)
 
     async def read(self, route: str, kind: LegKind) -> LegStatus | None:
         self._check_running()
@@ -66,10 +70,20 @@ class FakeForwarder:
             buckets=buckets,
         )
 
+    async def open_connections(self, port: int) -> int:
+        return self.connections.get(port, 0)
+
     def request(self, route: str, kind: LegKind, latency_s: float = 0.001) -> int:
         """One request comes to the leg, and is counted; the status that it gets."""
-        upstream_port = self._legs[route, kind].upstream_port
-        status = 503 if upstream_port is None else self.upstreams.get(upstream_port, 502)
+        slots = [share.port for share in self._legs[route, kind].shares for _ in range(share.percent)]
+        # Any order that keeps the shares of each hundred will do.
+        turn = len(self._latencies_s.get((route, kind), [])) * 7 % 100
+        port = slots[turn] if slots else 0
+        behind = next((status.leg for status in self._legs.values() if status.leg.port == port), None)
+        if behind is not None:
+            status = self.request(behind.route, behind.kind, latency_s)
+        else:
+            status = self.upstreams.get(port, 502) if port else 503
         self.count(route, kind, requests=1, server_errors=int(status >= 500), latency_s=latency_s)
         return status
 
@@ -87,6 +101,11 @@ class FakeForwarder:
     def _check_running(self) -> None:
         if not self._is_running:
             raise Unavailable("forwarder_down", "the forwarder does not answer")
+
+
+def whole(port: int) -> Shares:
+    """Everything to one port."""
+    return evenly([port])
 
 
 def free_port() -> int:
@@ -129,12 +148,55 @@ class ForwarderBehaviour(ABC):
     async def test_a_leg_leads_where_it_is_pointed_and_says_who_pointed_it(self, forwarder: Forwarder, upstream: int) -> None:
         await forwarder.ensure()
         leg = Leg(route="shop.prod", kind="stable", port=free_port())
-        for upstream_port, marker, status in ((None, "call-1", 503), (upstream, "call-2", 200), (None, "call-3", 503)):
-            await forwarder.point(leg, upstream_port, marker)
+        steps: tuple[tuple[Shares, str, int], ...] = (
+            ((), "call-1", 503),
+            (whole(upstream), "call-2", 200),
+            ((), "call-3", 503),
+        )
+        for shares, marker, status in steps:
+            await forwarder.point(leg, shares, marker)
             assert await self.request(forwarder, leg) == status
-            expected = LegStatus(leg=leg, upstream_port=upstream_port, marker=marker)
+            expected = LegStatus(leg=leg, shares=shares, marker=marker)
             assert await forwarder.read("shop.prod", "stable") == expected
             assert await forwarder.list() == [expected]
+
+    async def test_shares_of_a_leg_are_kept_to_the_percent(self, forwarder: Forwarder, upstream: int) -> None:
+        await forwarder.ensure()
+        leg = Leg(route="shop.prod", kind="stable", port=free_port())
+        other = free_port()
+        for percent in (1, 10, 33, 99):
+            shares = (Share(port=upstream, percent=100 - percent), Share(port=other, percent=percent))
+            await forwarder.point(leg, shares, f"call-{percent}")
+            status = await forwarder.read("shop.prod", "stable")
+            assert status is not None
+            assert set(status.shares) == set(shares)
+
+    async def test_a_split_reaches_every_port_as_often_as_its_share_says(self, forwarder: Forwarder, upstream: int) -> None:
+        """Through a second leg that leads to the upstream: what each of them got is counted."""
+        await forwarder.ensure()
+        candidate = Leg(route="shop.prod", kind="candidate", port=free_port())
+        stable = Leg(route="shop.prod", kind="stable", port=free_port())
+        await forwarder.point(candidate, whole(upstream), "call-1")
+        shares = (Share(port=upstream, percent=80), Share(port=candidate.port, percent=20))
+        await forwarder.point(stable, shares, "call-2")
+        statuses = {await self.request(forwarder, stable) for _ in range(100)}
+        assert statuses == {200}
+        assert (await forwarder.measure("shop.prod", "stable")).requests == 100
+        assert (await forwarder.measure("shop.prod", "candidate")).requests == 20
+
+    async def test_what_is_no_whole_is_refused(self, forwarder: Forwarder, upstream: int) -> None:
+        await forwarder.ensure()
+        leg = Leg(route="shop.prod", kind="stable", port=free_port())
+        other = free_port()
+        for percents in ((50, 40), (100, 1), (100, 0), (-1, 101)):
+            shares = [Share(port=port, percent=percent) for port, percent in zip((upstream, other), percents, strict=True)]
+            with _refused(Invalid, "shares"):
+                await forwarder.point(leg, shares, "call-1")
+        with _refused(Invalid, "shares"):
+            await forwarder.point(leg, [Share(port=upstream, percent=50)] * 2, "call-1")
+
+    async def test_nothing_is_under_way_to_a_port_that_nobody_uses(self, forwarder: Forwarder) -> None:
+        assert await forwarder.open_connections(free_port()) == 0
 
     async def test_an_unknown_leg_is_nothing(self, forwarder: Forwarder) -> None:
         await forwarder.ensure()
@@ -146,11 +208,11 @@ class ForwarderBehaviour(ABC):
     async def test_every_request_is_counted_across_re_pointing(self, forwarder: Forwarder, upstream: int) -> None:
         await forwarder.ensure()
         leg = Leg(route="shop.prod", kind="stable", port=free_port())
-        await forwarder.point(leg, upstream, "call-1")
+        await forwarder.point(leg, whole(upstream), "call-1")
         before = await forwarder.measure("shop.prod", "stable")
         statuses: list[int] = []
-        for upstream_port in (upstream, upstream, None, free_port()):
-            await forwarder.point(leg, upstream_port, "call-2")
+        for shares in (whole(upstream), whole(upstream), (), whole(free_port())):
+            await forwarder.point(leg, shares, "call-2")
             statuses.append(await self.request(forwarder, leg))
         after = await forwarder.measure("shop.prod", "stable")
         assert statuses == [200, 200, 503, 502]
@@ -164,7 +226,7 @@ class ForwarderBehaviour(ABC):
         await forwarder.ensure()
         kinds: tuple[LegKind, LegKind] = ("candidate", "stable")
         legs = [Leg(route=f"s{number}.dev", kind=kind, port=free_port()) for number in range(3) for kind in kinds]
-        await asyncio.gather(*(forwarder.point(leg, upstream, f"call-{leg.port}") for leg in legs))
+        await asyncio.gather(*(forwarder.point(leg, whole(upstream), f"call-{leg.port}") for leg in legs))
         assert [status.leg for status in await forwarder.list()] == legs
         assert await self.request(forwarder, legs[0]) == 200
         counted = [(await forwarder.measure(leg.route, leg.kind)).requests for leg in legs]
@@ -173,36 +235,36 @@ class ForwarderBehaviour(ABC):
     async def test_a_taken_port_is_refused_and_what_was_stays(self, forwarder: Forwarder, upstream: int) -> None:
         await forwarder.ensure()
         stable = Leg(route="shop.prod", kind="stable", port=free_port())
-        await forwarder.point(stable, upstream, "call-1")
+        await forwarder.point(stable, whole(upstream), "call-1")
         candidate = Leg(route="shop.prod", kind="candidate", port=stable.port)
         with _refused(Conflict, "port_taken", str(stable.port)):
-            await forwarder.point(candidate, upstream, "call-2")
+            await forwarder.point(candidate, whole(upstream), "call-2")
         assert [status.marker for status in await forwarder.list()] == ["call-1"]
         assert await self.request(forwarder, stable) == 200
 
     async def test_a_leg_can_move_to_another_port_and_go(self, forwarder: Forwarder, upstream: int) -> None:
         await forwarder.ensure()
         old, new = (Leg(route="shop.prod", kind="stable", port=free_port()) for _ in range(2))
-        await forwarder.point(old, upstream, "call-1")
-        await forwarder.point(new, upstream, "call-2")
+        await forwarder.point(old, whole(upstream), "call-1")
+        await forwarder.point(new, whole(upstream), "call-2")
         assert await self.request(forwarder, new) == 200
         assert [status.leg for status in await forwarder.list()] == [new]
         other = Leg(route="blog.prod", kind="stable", port=old.port)
-        await forwarder.point(other, upstream, "call-3")
+        await forwarder.point(other, whole(upstream), "call-3")
         await forwarder.remove("shop.prod", "stable")
         await forwarder.remove("shop.prod", "stable")
         assert [status.leg for status in await forwarder.list()] == [other]
-        await forwarder.point(Leg(route="blog.prod", kind="candidate", port=new.port), None, "call-4")
+        await forwarder.point(Leg(route="blog.prod", kind="candidate", port=new.port), (), "call-4")
 
     async def test_killed_it_comes_back_with_the_same_legs_and_new_counters(self, forwarder: Forwarder, upstream: int) -> None:
         await forwarder.ensure()
         leg = Leg(route="shop.prod", kind="stable", port=free_port())
-        await forwarder.point(leg, upstream, "call-1")
+        await forwarder.point(leg, whole(upstream), "call-1")
         assert await self.request(forwarder, leg) == 200
         legs, counters = await forwarder.list(), await forwarder.measure("shop.prod", "stable")
         await self.kill(forwarder)
         with _refused(Unavailable, "forwarder_down"):
-            await forwarder.point(leg, None, "call-2")
+            await forwarder.point(leg, (), "call-2")
         await forwarder.ensure()
         assert await forwarder.list() == legs
         assert await self.request(forwarder, leg) == 200

@@ -15,9 +15,9 @@ from interlock.core.errors import Forbidden
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """What one argument may be: ``exactly`` the value; a path ``under`` the folder; ``one_of`` the values; a local ``port``;
-    or ``decided`` while the run goes on, by an earlier task or by the tool itself."""
+    local ports as ``shares`` of a leg; or ``decided`` while the run goes on, by an earlier task or by the tool itself."""
 
-    rule: Literal["exactly", "under", "one_of", "port", "decided"]
+    rule: Literal["exactly", "under", "one_of", "port", "shares", "decided"]
     value: Any = None
 
     def allows(self, value: Any) -> bool:
@@ -29,8 +29,19 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
             path = PurePosixPath(str(value))
             return ".." not in path.parts and path.is_relative_to(str(self.value))
         if self.rule == "port":
-            return value is None or (isinstance(value, int) and 1024 <= value <= 65535)
+            return value is None or _is_local_port(value)
+        if self.rule == "shares":
+            return isinstance(value, list) and all(_is_share(share) for share in value)  # pyright: ignore[reportUnknownVariableType]
         return True
+
+
+def _is_local_port(value: Any) -> bool:
+    return isinstance(value, int) and 1024 <= value <= 65535
+
+
+def _is_share(value: Any) -> bool:
+    is_whole = isinstance(value, dict) and set(value) == {"port", "percent"}  # pyright: ignore[reportUnknownArgumentType]
+    return is_whole and _is_local_port(value["port"])
 
 
 def _same(value: Any, granted: Any) -> bool:

@@ -1,5 +1,8 @@
 """Caddy's configuration as data: one HTTP server a leg, and one line of text that says where the leg leads.
 
+A leg has a hundred slots, and each of them leads to a port: as many slots a port as it gets percents. Requests take the slots
+in turn, so a split is exact over each hundred requests, and a port that refuses a connection is followed by the next slot's.
+
 Every change of Caddy's JSON configuration starts all its servers anew: idle keep-alive connections of every client are closed,
 WebSockets are cut, counters begin at zero. So what changes often, the upstream, is not in it. It is a line in a file of the
 leg's own, which the server reads for each request (a read from the page cache, some microseconds); replacing the file by a
@@ -8,9 +11,12 @@ another port, or goes.
 """
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from interlock.core.errors import Invalid
+from interlock.delivery.model import Share, Shares, check_shares
 from interlock.delivery.ports import Leg, LegKind
 
 Data = dict[str, Any]
@@ -21,8 +27,11 @@ LEGS_FOLDER = "legs"
 _LONGEST_NAME = 200  # with room for a suffix below the 255 bytes of a file name
 _NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _MARKER = re.compile(r"[A-Za-z0-9._:-]{0,200}")
-# Read in the same way here and by Caddy.
-_LINE = "^([1-9][0-9]{0,4}|-) ([A-Za-z0-9._:-]*)$"
+_SLOTS = 100
+# Read in the same way here and by Caddy. Anchored and without choices, so that Go matches it in one pass.
+_LINE = "^" + "([0-9]+) " * _SLOTS + "([A-Za-z0-9._:-]*)$"
+_PLACEHOLDERS = [f"{{slot_{number}}}" for number in range(_SLOTS)]
+_NOWHERE = "-"
 
 # An idle connection to the service is dropped before the service itself may drop it: the shortest default among common servers
 # is 2 s (gunicorn; Node and uvicorn have 5 s). A POST sent just when the service hangs up cannot be repeated and would be lost.
@@ -59,7 +68,7 @@ def server(leg: Leg) -> Data:
     name = leg_name(leg.route, leg.kind)
     problem = f'{{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"Nothing serves {name} now."}}'
     nowhere = {
-        "match": [{"vars": {"{upstream_port}": ["-"]}}],
+        "match": [{"vars": {_PLACEHOLDERS[0]: [_NOWHERE]}}],
         "terminal": True,
         "handle": [
             {
@@ -72,19 +81,20 @@ def server(leg: Leg) -> Data:
     }
     proxy = {
         "handler": "reverse_proxy",
-        "upstreams": [{"dial": "127.0.0.1:{upstream_port}"}],
-        # The second try reads the line again: a request that saw the old upstream just before the switch reaches the new one
-        # though the old one has ended meanwhile. Tried again are refused connections, and GETs that got no answer.
-        "load_balancing": {"retries": 1},
+        "upstreams": [{"dial": f"127.0.0.1:{placeholder}"} for placeholder in _PLACEHOLDERS],
+        # The second try takes the next slot and reads the line again: a request that saw the old upstream just before the
+        # switch reaches the new one though the old one has ended meanwhile. Tried again are refused connections, and GETs that
+        # got no answer.
+        "load_balancing": {"retries": 1, "selection_policy": {"policy": "round_robin"}},
         "transport": {"protocol": "http", "keep_alive": {"idle_timeout": _UPSTREAM_IDLE}},
         "stream_close_delay": _STREAMS_OUTLIVE_RELOADS,
     }
-    upstream = {
+    slots = {
         "handler": "map",
         "source": f"{{file.{LEGS_FOLDER}/{name}}}",
-        "destinations": ["{upstream_port}"],
-        "mappings": [{"input_regexp": _LINE, "outputs": ["${1}"]}],
-        "defaults": ["-"],
+        "destinations": _PLACEHOLDERS,
+        "mappings": [{"input_regexp": _LINE, "outputs": [f"${{{number + 1}}}" for number in range(_SLOTS)]}],
+        "defaults": [_NOWHERE] * _SLOTS,
     }
     return {
         "@id": name,
@@ -93,7 +103,7 @@ def server(leg: Leg) -> Data:
         "protocols": ["h1", "h2c"],
         # Only this host can connect: whoever does may say for whom, as an ingress in front does.
         "trusted_proxies": {"source": "static", "ranges": ["127.0.0.0/8"]},
-        "routes": [{"handle": [upstream, {"handler": "subroute", "routes": [nowhere, {"handle": [proxy]}]}]}],
+        "routes": [{"handle": [slots, {"handler": "subroute", "routes": [nowhere, {"handle": [proxy]}]}]}],
     }
 
 
@@ -104,19 +114,26 @@ def leg_of(name: str, configured: Data) -> Leg:
     return Leg(route=route, kind="stable" if kind == "stable" else "candidate", port=port)
 
 
-def upstream_line(upstream_port: int | None, marker: str) -> str:
-    """The line that leads a leg to a port, or nowhere, and says for whom. Raises Invalid ``marker`` or ``upstream_port``."""
+def upstream_line(shares: Sequence[Share], marker: str) -> str:
+    """The line that leads a leg to ports, or nowhere, and says for whom. Raises Invalid ``marker`` or ``shares``."""
     if not _MARKER.fullmatch(marker):
         raise Invalid("marker", "not a usable marker", hint="at most 200 letters, digits and . _ : -")
-    if upstream_port is not None and not 0 < upstream_port < 65536:
-        raise Invalid("upstream_port", f"{upstream_port} is no port")
-    return f"{upstream_port or '-'} {marker}"
+    check_shares(shares)
+    ports = " ".join(str(port) for port in _slots(shares)) or _NOWHERE
+    return f"{ports} {marker}"
 
 
-def parse_upstream_line(line: str) -> tuple[int | None, str]:
-    """The inverse of `upstream_line`; anything else leads nowhere, for nobody, and that is how the server reads it too."""
+def _slots(shares: Sequence[Share]) -> list[int]:
+    """The port of each slot, every port as evenly over all slots as its share allows."""
+    places = [((number + 0.5) / share.percent, share.port) for share in shares for number in range(share.percent)]
+    return [port for _, port in sorted(places)]
+
+
+def parse_upstream_line(line: str) -> tuple[Shares, str]:
+    """The inverse of `upstream_line`, by port; anything else leads nowhere, and that is how the server reads it too."""
     match = re.fullmatch(_LINE, line)
     if match is None:
-        return None, ""
-    port, marker = match.groups()
-    return (None if port == "-" else int(port)), marker
+        nowhere, _, marker = line.partition(" ")
+        return (), marker if nowhere == _NOWHERE and _MARKER.fullmatch(marker) else ""
+    *ports, marker = match.groups()
+    return tuple(Share(port=int(port), percent=count) for port, count in sorted(Counter(ports).items())), marker

@@ -16,13 +16,16 @@ import re
 import shutil
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from interlock.adapters.caddy.admin import Admin
 from interlock.adapters.caddy.configuration import Data, leg_name, leg_of, parse_upstream_line, server, upstream_line
+from interlock.adapters.caddy.connections import established
 from interlock.adapters.caddy.folder import CONFIGURATION_FILE, ForwarderFolder
 from interlock.adapters.caddy.metrics import leg_counters
 from interlock.core.errors import Conflict, Unavailable
+from interlock.delivery.model import Share
 from interlock.delivery.ports import Leg, LegCounters, LegKind, LegStatus
 from interlock.tools.ports import Host, ProcessSpec, ProcessStatus
 
@@ -51,13 +54,13 @@ class CaddyForwarder:
                 await self._start()
             await self._keep_configuration()
 
-    async def point(self, leg: Leg, upstream_port: int | None, marker: str) -> None:
-        name, line = leg_name(leg.route, leg.kind), upstream_line(upstream_port, marker)
+    async def point(self, leg: Leg, shares: Sequence[Share], marker: str) -> None:
+        name, line = leg_name(leg.route, leg.kind), upstream_line(shares, marker)
         async with self._turn:
             before = (await self._admin.servers()).get(name)
             if before is None:
                 # A file may be left of an earlier leg of this name: it must not speak for the new one.
-                await asyncio.to_thread(self._folder.write_upstream_line, name, upstream_line(None, ""))
+                await asyncio.to_thread(self._folder.write_upstream_line, name, upstream_line((), ""))
             if before != server(leg):
                 await self._configure(name, before, leg)
             await asyncio.to_thread(self._folder.write_upstream_line, name, line)
@@ -85,9 +88,12 @@ class CaddyForwarder:
         async with self._turn:
             return leg_counters(await self._admin.metrics(), name)
 
+    async def open_connections(self, port: int) -> int:
+        return await asyncio.to_thread(established, port)
+
     def _status(self, name: str, configured: Data) -> LegStatus:
-        upstream_port, marker = parse_upstream_line(self._folder.upstream_line(name))
-        return LegStatus(leg=leg_of(name, configured), upstream_port=upstream_port, marker=marker)
+        shares, marker = parse_upstream_line(self._folder.upstream_line(name))
+        return LegStatus(leg=leg_of(name, configured), shares=shares, marker=marker)
 
     async def _configure(self, name: str, before: Data | None, leg: Leg) -> None:
         old_port = leg_of(name, before).port if before else None

@@ -10,7 +10,7 @@ from interlock.demo.api import Doc
 from interlock.demo.findings import NotObserved, expect
 from interlock.demo.progress import Progress
 from interlock.demo.scene import ENVIRONMENT, Scene
-from interlock.demo.targets import ProcessFolder, lines_with, process_folders, upstream_port
+from interlock.demo.targets import ProcessFolder, lines_with, process_folders, upstream_ports
 from interlock.demo.traffic import Answer, Traffic, tally
 
 NEW, OLD = "v1.2.0", "v1.0.0"
@@ -158,9 +158,9 @@ def _leads_to(scene: Scene, only: ProcessFolder) -> str:
     home, port = scene.stage.home, int(only.spec["port"])
     running = [folder.key for folder in process_folders(home) if _runs_greeter(folder)]
     expect(running == [only.key], f"of greeter run: {', '.join(running) or 'nothing'}")
-    stable, candidate = (upstream_port(home, f"greeter.{ENVIRONMENT}.{kind}") for kind in ("stable", "candidate"))
-    expect(stable == port, f"the forwarder's stable leg leads to {stable}, the process listens on {port}")
-    expect(candidate is None, f"the forwarder's candidate leg still leads to {candidate}")
+    stable, candidate = (upstream_ports(home, f"greeter.{ENVIRONMENT}.{kind}") for kind in ("stable", "candidate"))
+    expect(stable == {port}, f"the forwarder's stable leg leads to {stable}, the process listens on {port}")
+    expect(not candidate, f"the forwarder's candidate leg still leads to {candidate}")
     return f"the forwarder's stable leg leads to its port {port}"
 
 

@@ -124,6 +124,7 @@ def upgrade() -> None:
         sa.Column("stable_port", sa.Integer(), nullable=False),
         sa.Column("candidate_port", sa.Integer(), nullable=False),
         sa.Column("deployment_id", sa.String(), server_default="", nullable=False),
+        sa.Column("shares", sa.JSON(), server_default="[]", nullable=False),
         sa.PrimaryKeyConstraint("number"),
         sa.UniqueConstraint("candidate_port"),
         sa.UniqueConstraint("service", "environment", name="one_route_for_a_service_in_an_environment"),

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from interlock.plans.words.clauses import Clause
 from interlock.plans.words.lexicon import Lexicon
 from interlock.plans.words.model import Reason, ServiceWords
+from interlock.plans.words.names import is_commit
 from interlock.plans.words.tagging import Tagged
 from interlock.plans.words.tokens import scan
 
@@ -72,8 +73,10 @@ def unknown_name(word: Tagged, kind: str, known: Sequence[str], nearest: Sequenc
 def unknown_version(word: Tagged, service: ServiceWords | None, nearest: Sequence[str], lexicon: Lexicon) -> Doubt:
     said = word.token.text
     of_service = f" of {quote(service.name)}" if service else ""
-    message = f"{quote(said)} is no known version{of_service}. Is it a branch or a tag? Or did you mean another version?"
-    choices = [f"{kind} {said}" for kind in ("branch", "tag")] if word.token.kind == "word" else []
+    # Of digits alone it may be a number as well as a commit.
+    kinds = ["a branch", "a tag", *(["a commit"] if is_commit(said) else [])]
+    message = f"{quote(said)} is no known version{of_service}. Is it {' or '.join(kinds)}? Or did you mean another version?"
+    choices = [f"{kind.split()[-1]} {said}" for kind in kinds] if word.token.kind == "word" else []
     return Doubt(message, "not_understood", word.span, [*(spell(name, lexicon) for name in nearest), *choices])
 
 

@@ -1,0 +1,50 @@
+"""The executors of this control plane, by the kind of task that they carry out."""
+
+from interlock.core.clock import Clock
+from interlock.delivery.analysing import Analysing
+from interlock.delivery.building import Building
+from interlock.delivery.incidents import Incidents
+from interlock.delivery.ports import Forwarder
+from interlock.delivery.probing import Observer
+from interlock.delivery.recovery import Recovery
+from interlock.delivery.service import Delivery
+from interlock.delivery.starting import Starting
+from interlock.delivery.targets import Targets
+from interlock.delivery.traffic import Drain, Traffic
+from interlock.delivery.verifying import Verifying
+from interlock.delivery.watching import Watching
+from interlock.runs.ports import Executor
+
+
+def executors(
+    delivery: Delivery, incidents: Incidents, observer: Observer, targets: Targets, forwarder: Forwarder, clock: Clock
+) -> dict[str, Executor]:
+    """Every kind of task that a plan may hold."""
+    drain = Drain(forwarder, clock)
+    building = Building(delivery, clock)
+    starting = Starting(delivery, incidents, clock)
+    verifying = Verifying(delivery, incidents, targets, clock)
+    traffic = Traffic(delivery, incidents, starting, drain)
+    watching = Watching(delivery, incidents, observer, clock)
+    analysing = Analysing(delivery, incidents, observer, clock)
+    recovery = Recovery(delivery, incidents, starting, targets, drain)
+    return {
+        "delivery.checkout": building.checkout,
+        "delivery.discard_build": building.discard,
+        "delivery.command": building.command,
+        "delivery.release": building.release,
+        "delivery.pause": starting.pause,
+        "delivery.start": starting.start,
+        "delivery.verify": verifying.verify,
+        "delivery.smoke": verifying.smoke,
+        "delivery.shift": traffic.shift,
+        "delivery.switch": traffic.switch,
+        "delivery.thin": traffic.thin,
+        "delivery.retire": traffic.retire,
+        "delivery.analyse": analysing.analyse,
+        "delivery.watch": watching.watch,
+        "delivery.discard": recovery.discard,
+        "delivery.restore": recovery.restore,
+        "delivery.settle": recovery.settle,
+        "delivery.take_out": recovery.take_out,
+    }

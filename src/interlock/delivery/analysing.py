@@ -1,0 +1,123 @@
+"""The executor that judges a candidate beside what serves while it has a part of the traffic."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from interlock.core.clock import Clock
+from interlock.core.errors import Conflict
+from interlock.core.signals import NeedsApproval
+from interlock.delivery import analysis
+from interlock.delivery.analysis import Comparison, Conclusion, Number, checks_of, compare, conclude, is_relative
+from interlock.delivery.incidents import Incidents
+from interlock.delivery.inputs import AnalyseTask, read
+from interlock.delivery.model import Deployment
+from interlock.delivery.ports import LegCounters
+from interlock.delivery.probing import Observer
+from interlock.delivery.service import Delivery
+from interlock.delivery.watch import NO_TRAFFIC, Judgement, Sample, judge, merge, minus, since
+from interlock.runs.ports import TaskContext
+from interlock.sources.model import Check
+
+LOOK_AGAIN = "look again"
+PROMOTE = "promote"
+ABORT = "abort"
+
+
+class Counted(msgspec.Struct, frozen=True, kw_only=True):
+    """What the forwarder has counted for the candidate, and for what serves beside it."""
+
+    candidate: LegCounters
+    stable: LegCounters
+
+
+class Analysing:
+    """``delivery.analyse``."""
+
+    def __init__(self, delivery: Delivery, incidents: Incidents, observer: Observer, clock: Clock) -> None:
+        self._delivery = delivery
+        self._incidents = incidents
+        self._observer = observer
+        self._clock = clock
+
+    async def analyse(self, context: TaskContext) -> dict[str, Any]:
+        """Look at the candidate until it has baked, and judge it.
+
+        Raises Conflict ``analysis_failed`` and opens an incident where it does worse, as soon as that is plain; asks a person
+        where it cannot be told.
+        """
+        task: AnalyseTask = read(AnalyseTask, context.inputs)
+        deployment = await self._delivery.deployment(context.scope, task.deployment_id)
+        thresholds = merge(deployment.watch)
+        end = self._clock.monotonic() + task.bake_s
+        base = await self._count(task)
+        samples: list[Sample] = []
+        while True:
+            samples.append(await self._alone(deployment, task))
+            judgement = judge(samples, thresholds, has_health_check=task.health is not None)
+            if judgement.verdict == "breach":
+                raise await self._failed(context, deployment, judgement.reason(), judgement)
+            window = await self._since(base, task)
+            conclusion = await self._conclude(task, window)
+            if conclusion.verdict == "fail":
+                raise await self._failed(context, deployment, conclusion.reason(), conclusion)
+            if self._clock.monotonic() >= end:
+                return await self._baked(context, task, conclusion, judgement)
+            await asyncio.sleep(min(thresholds.interval_s, task.bake_s))
+
+    async def _alone(self, deployment: Deployment, task: AnalyseTask) -> Sample:
+        """The candidate's processes and health; its requests are judged beside those of what serves."""
+        return msgspec.structs.replace(await self._observer.sample(deployment, task.health), counters=NO_TRAFFIC)
+
+    async def _count(self, task: AnalyseTask) -> Counted | None:
+        candidate = await self._observer.counters(task.place.route, "candidate")
+        stable = await self._observer.counters(task.place.route, "stable")
+        return None if candidate is None or stable is None else Counted(candidate=candidate, stable=minus(stable, candidate))
+
+    async def _since(self, base: Counted | None, task: AnalyseTask) -> Counted | None:
+        now = await self._count(task)
+        if now is None or base is None:
+            return None
+        return Counted(candidate=since(base.candidate, now.candidate), stable=since(base.stable, now.stable))
+
+    async def _conclude(self, task: AnalyseTask, window: Counted | None) -> Conclusion:
+        return conclude([self._compare(check, task, window) for check in checks_of(task.policy)])
+
+    def _compare(self, check: Check, task: AnalyseTask, window: Counted | None) -> Comparison:
+        if check.signal not in {"error_rate", "p95_ms"}:
+            unknown = Number(value=None, reason=f"{check.signal} has no source here")
+            return compare(check, unknown, unknown)
+        if window is None:
+            away = Number(value=None, reason="the forwarder does not answer, its counters are unknown")
+            return compare(check, away, away)
+        measure = analysis.error_rate if check.signal == "error_rate" else analysis.p95_ms
+        wanted = task.policy.min_requests or analysis.MIN_REQUESTS
+        stable = measure(window.stable, wanted) if is_relative(check) else None
+        return compare(check, measure(window.candidate, wanted), stable)
+
+    async def _baked(
+        self, context: TaskContext, task: AnalyseTask, conclusion: Conclusion, judgement: Judgement
+    ) -> dict[str, Any]:
+        evidence = msgspec.to_builtins(conclusion)
+        if conclusion.verdict == "pass" and judgement.verdict == "pass":
+            await context.report(f"at {task.percent} %: {conclusion.reason()}", analysis=evidence)
+            return {"analysis": evidence}
+        doubt = conclusion.reason() if conclusion.verdict != "pass" else judgement.reason()
+        if context.answer == PROMOTE:
+            await context.report(f"at {task.percent} %, in doubt, a person let it go on: {doubt}", analysis=evidence)
+            return {"analysis": evidence, "decided": PROMOTE}
+        if context.answer == ABORT:
+            raise Conflict("stopped_by_person", f"a person stopped here: {doubt}", where=context.task_id, evidence=evidence)
+        await context.report(f"at {task.percent} %: it cannot be told: {doubt}", analysis=evidence)
+        question = f"The analysis at {task.percent} % cannot tell whether the candidate is well: {doubt}. Go on?"
+        raise NeedsApproval(question, (LOOK_AGAIN, PROMOTE, ABORT), evidence)
+
+    async def _failed(
+        self, context: TaskContext, deployment: Deployment, reason: str, found: Conclusion | Judgement
+    ) -> Exception:
+        evidence = msgspec.to_builtins(found)
+        title = f"{deployment.service} {deployment.version} in {deployment.environment}: {reason}"
+        incident = await self._incidents.open(context.scope, deployment, title, evidence)
+        await context.report(f"incident {incident.incident_id}: {reason}", analysis=evidence)
+        return Conflict("analysis_failed", reason, where=context.task_id, incident_id=incident.incident_id, evidence=evidence)

@@ -1,0 +1,142 @@
+"""The analysis: a candidate beside what serves, judged by the numbers of both. Pure; `analysing.py` takes the numbers.
+
+Three verdicts, as of the watch: ``fail`` brings the candidate back, ``pass`` lets it go on, and ``inconclusive`` does neither.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import msgspec
+
+from interlock.delivery.ports import LegCounters
+from interlock.delivery.watch import quantile
+from interlock.sources.model import AnalysisPolicy, Check
+
+Verdict = Literal["pass", "fail", "inconclusive"]
+
+MIN_REQUESTS = 20
+CHECKS = (
+    Check(name="error rate", signal="error_rate", max_increase=0.02),
+    Check(name="latency", signal="p95_ms", max_increase=100.0),
+)
+"""Where the module names none: 2 of 100 more requests may fail, and 95 % of them may take 100 ms longer."""
+
+
+class Number(msgspec.Struct, frozen=True, kw_only=True):
+    """An observed number; ``value`` is None where it cannot be told, and ``reason`` says why. ``samples`` is how many requests,
+    series or lines it rests on."""
+
+    value: float | None
+    samples: int = 0
+    reason: str = ""
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """One check with what was observed; ``detail`` is for people."""
+
+    check: Check
+    candidate: Number
+    stable: Number | None
+    verdict: Verdict
+    detail: str
+
+
+class Conclusion(msgspec.Struct, frozen=True, kw_only=True):
+    """The verdict on a candidate, with every number that led to it."""
+
+    verdict: Verdict
+    comparisons: tuple[Comparison, ...]
+
+    def reason(self) -> str:
+        """What failed, else what cannot be told, else that all is well."""
+        for verdict in ("fail", "inconclusive"):
+            if found := [item.detail for item in self.comparisons if item.verdict == verdict]:
+                return "; ".join(found)
+        return "the candidate does as well as what serves"
+
+
+def checks_of(policy: AnalysisPolicy) -> tuple[Check, ...]:
+    """The checks of a policy, or the usual ones."""
+    return policy.checks or CHECKS
+
+
+def is_relative(check: Check) -> bool:
+    """Whether the check compares with what serves."""
+    return check.max_increase is not None or check.max_ratio is not None
+
+
+def conclude(comparisons: Sequence[Comparison]) -> Conclusion:
+    """One verdict of all: a single failure fails, a single doubt leaves it in doubt."""
+    verdicts = {item.verdict for item in comparisons}
+    verdict: Verdict = "fail" if "fail" in verdicts else "inconclusive" if "inconclusive" in verdicts else "pass"
+    return Conclusion(verdict=verdict, comparisons=tuple(comparisons))
+
+
+def compare(check: Check, candidate: Number, stable: Number | None) -> Comparison:
+    """Judge one check. What cannot be told is inconclusive, unless a bound that can be told is crossed."""
+    bounds = _bounds(check, candidate, stable)
+    crossed = [words for words, holds in bounds if holds is False]
+    doubtful = [words for words, holds in bounds if holds is None]
+    verdict: Verdict = "fail" if crossed else "inconclusive" if doubtful else "pass"
+    seen = _shown(check, candidate)
+    detail = f"{check.name}: {seen}; " + "; ".join(crossed or doubtful or [words for words, _ in bounds])
+    return Comparison(check=check, candidate=candidate, stable=stable, verdict=verdict, detail=detail.rstrip("; "))
+
+
+def _bounds(check: Check, candidate: Number, stable: Number | None) -> list[tuple[str, bool | None]]:
+    """Each bound in words, and whether it holds; None where that cannot be told."""
+    value, base = candidate.value, stable.value if stable else None
+    why = candidate.reason if value is None else (stable.reason if stable else "nothing serves beside it")
+    found: list[tuple[str, bool | None]] = []
+    for name, limit, holds in (
+        ("at most", check.max, _told(value, check.max, lambda seen, bound: seen <= bound)),
+        ("at least", check.min, _told(value, check.min, lambda seen, bound: seen >= bound)),
+    ):
+        if limit is not None:
+            found.append((f"{name} {limit:g} wanted" if holds is not None else why, holds))
+    if check.max_increase is not None:
+        holds = None if value is None or base is None else value <= base + check.max_increase
+        found.append((_beside(base, f"at most {check.max_increase:g} more", why, holds), holds))
+    if check.max_ratio is not None:
+        holds = None if value is None or base is None else value <= base * check.max_ratio
+        found.append((_beside(base, f"at most {check.max_ratio:g} times as much", why, holds), holds))
+    return found
+
+
+def _told(value: float | None, limit: float | None, holds: Callable[[float, float], bool]) -> bool | None:
+    return None if value is None or limit is None else holds(value, limit)
+
+
+def _beside(base: float | None, wanted: str, why: str, holds: bool | None) -> str:
+    return why if holds is None else f"what serves has {base:.4g}, {wanted} wanted"
+
+
+def _shown(check: Check, number: Number) -> str:
+    if number.value is None:
+        return "it cannot be told"
+    if check.signal == "error_rate":
+        return f"{number.value:.1%} of {number.samples} requests failed"
+    if check.signal == "p95_ms":
+        return f"95 % of {number.samples} requests took up to {number.value:.0f} ms"
+    return f"{number.value:.4g}"
+
+
+# --- the forwarder's signals ---
+
+
+def error_rate(counters: LegCounters, min_requests: int) -> Number:
+    """The share of requests that were answered with a server error."""
+    if counters.requests < min_requests:
+        return _too_few(counters.requests, min_requests)
+    return Number(value=counters.server_errors / counters.requests, samples=counters.requests)
+
+
+def p95_ms(counters: LegCounters, min_requests: int) -> Number:
+    """The 95th percentile of the time to the end of the answer."""
+    if counters.requests < min_requests:
+        return _too_few(counters.requests, min_requests)
+    return Number(value=quantile(counters.buckets, 0.95) * 1000, samples=counters.requests)
+
+
+def _too_few(requests: int, wanted: int) -> Number:
+    return Number(value=None, samples=requests, reason=f"{requests} requests are too few to tell ({wanted} wanted)")

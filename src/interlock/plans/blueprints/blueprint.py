@@ -1,0 +1,106 @@
+"""A graph while it is laid out, and the values that its tasks are made of."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from interlock.core.errors import Invalid
+from interlock.delivery.inputs import Place
+from interlock.delivery.model import Deployment, Instance
+from interlock.plans.facts import EnvironmentFacts, Facts
+from interlock.runs.graph import Retry, TaskGraph, TaskSpec
+from interlock.sources.model import Recipe
+from interlock.tools.grants import Grant, Rule, exactly
+from interlock.tools.model import Effect
+
+STEADY = Retry(max_attempts=4, delay_s=1.0)
+PATIENT = Retry(max_attempts=10, delay_s=1.0, max_delay_s=30.0)
+"""For what clears up: given up, it would leave something running that nobody looks after."""
+ONCE = Retry(max_attempts=1)
+ANYTHING = Rule(rule="decided")
+
+
+class Blueprint:
+    """Collects tasks and grants while a graph is laid out."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self.recipe = facts.analysis.recipe
+        self.tasks: list[TaskSpec] = []
+        self.grants: list[Grant] = []
+
+    def add(self, task_id: str, kind: str, title: str, effect: Effect, inputs: dict[str, Any], **options: Any) -> str:
+        """Add a task; returns its id, for the needs of the next one."""
+        spec = TaskSpec(id=task_id, kind=f"delivery.{kind}", title=title, effect=effect, inputs=plain(inputs), **options)
+        self.tasks.append(spec)
+        return task_id
+
+    def grant(self, task_id: str, tool: str, **arguments: Rule) -> None:
+        """Give a task the right to a tool with these arguments."""
+        self.grants.append(Grant(task=task_id, tool=tool, arguments=arguments))
+
+    def grant_exactly(self, task_id: str, tool: str, arguments: dict[str, Any]) -> None:
+        """Give a task the right to a tool with just these arguments."""
+        self.grant(task_id, tool, **{name: exactly(value) for name, value in plain(arguments).items()})
+
+    def grant_start(self, task_id: str, instance: dict[str, Any]) -> None:
+        """The right to start instances like this one, on any port."""
+        fixed = {name: exactly(value) for name, value in instance.items() if name not in {"target", "takes_port"}}
+        self.grant(task_id, f"{instance['target']}.start", port=Rule(rule="port"), **fixed)
+
+    def grant_point(self, task_id: str, place: Place, kind: str) -> None:
+        """The right to lead a leg of the place to ports of this host."""
+        port = place.stable_port if kind == "stable" else place.candidate_port
+        rules = {"route": exactly(place.route), "kind": exactly(kind), "listen_port": exactly(port)}
+        self.grant(task_id, "forwarder.point", shares=Rule(rule="shares"), **rules)
+
+    def grant_stop(self, task_id: str, target: str, instances: Iterable[Instance] | None) -> None:
+        """The right to stop these instances; None: those that this run starts, which have no name yet. The deployment that they
+        belong to is fixed by the task's inputs."""
+        keys = None if instances is None else [instance.key for instance in instances]
+        self.grant(task_id, f"{target}.stop", key=ANYTHING if keys is None else Rule(rule="one_of", value=keys))
+
+    def graph(self) -> TaskGraph:
+        """The graph, checked."""
+        graph = TaskGraph(tasks=tuple(self.tasks))
+        graph.check()
+        return graph
+
+
+def instance_of(recipe: Recipe, folder: str) -> dict[str, Any]:
+    """How an instance of this release is started. Raises Invalid ``no_start``."""
+    if recipe.start is None:
+        raise Invalid("no_start", f"{recipe.name} has no start command", hint="add `start:` to ai-module.yaml")
+    return {
+        "commands": [list(argv) for argv in recipe.start.argv],
+        "folder": folder,
+        "environment": dict(recipe.env),
+        "secrets": dict(recipe.secrets),
+        "takes_port": recipe.takes_port,
+        "target": "process",
+    }
+
+
+def shown(instance: dict[str, Any]) -> str:
+    """The commands of an instance, for people."""
+    return " && ".join(" ".join(command) for command in instance["commands"])
+
+
+def outputs(task_id: str, *names: str) -> dict[str, Any]:
+    """Inputs that stand for outputs of the same name of an earlier task."""
+    return {name: {"$output": f"{task_id}.{name}"} for name in names}
+
+
+def target_of(environment: EnvironmentFacts) -> str:
+    """The kind of target on which runs what serves."""
+    return environment.serving.target if environment.serving else "process"
+
+
+def has_port(serving: Deployment | None) -> bool:
+    return serving is not None and bool(serving.ports)
+
+
+def plain(value: Any) -> Any:
+    """``value`` as JSON data."""
+    return msgspec.to_builtins(value)

@@ -1,0 +1,69 @@
+"""The graph of each action.
+
+A deployment to one environment, blue-green:
+
+    start -> verify -> switch -> smoke -> watch -> retire
+                 \\_ discard (when start or verify went wrong: what serves was not touched)
+                              \\_ restore -> recheck -> return -> settle -> take-out   (when switch, smoke or watch went wrong)
+"""
+
+from interlock.core.errors import Invalid
+from interlock.plans.blueprints import steps
+from interlock.plans.blueprints.blueprint import STEADY, Blueprint
+from interlock.plans.blueprints.building import build
+from interlock.plans.blueprints.strategies import RollOut
+from interlock.plans.blueprints.wayback import take_out
+from interlock.plans.facts import Facts
+from interlock.runs.graph import TaskGraph
+from interlock.tools.grants import Grant
+from interlock.tools.model import Effect
+
+
+def lay_out(facts: Facts) -> tuple[TaskGraph, tuple[Grant, ...]]:
+    """The graph and the grants of ``facts.action``."""
+    plan = Blueprint(facts)
+    match facts.action:
+        case "deploy":
+            _deploy(plan)
+        case "test" | "build":
+            build(plan)
+        case "restart" | "rollback":
+            _replace(plan)
+        case "stop":
+            _stop(plan)
+        case "status":
+            raise Invalid("no_plan", "a status needs no plan")
+    return plan.graph(), tuple(plan.grants)
+
+
+def _deploy(plan: Blueprint) -> None:
+    after = build(plan)
+    for environment in plan.facts.environments:
+        after = RollOut(plan, environment).lay_out(after)
+
+
+def _replace(plan: Blueprint) -> None:
+    """Start a release that exists (the same one, or the last known good) and put it in the place of what serves."""
+    for environment in plan.facts.environments:
+        after = RollOut(plan, environment).lay_out(None)
+        if plan.facts.action == "rollback" and environment.serving is not None:
+            take_out(plan, environment, after, environment.serving.deployment_id, branch="")
+
+
+def _stop(plan: Blueprint) -> None:
+    for environment in plan.facts.environments:
+        takes_port = plan.recipe.takes_port
+        serving = environment.serving
+        nowhere = {
+            "place": environment.place,
+            "takes_port": takes_port,
+            "deployment_id": None,
+            "expects": serving.deployment_id if serving else "",
+        }
+        title = "lead the traffic nowhere"
+        after = plan.add(
+            f"switch-{environment.name}", "switch", title, Effect.DESTRUCTIVE, nowhere, retry=STEADY, timeout_s=120
+        )
+        if takes_port:
+            plan.grant_point(after, environment.place, "stable")
+        steps.retire(plan, environment, after, "stopped by request", Effect.DESTRUCTIVE)

@@ -1,0 +1,69 @@
+"""The way back: bring back what serves now, verified like any candidate, then take the bad one out."""
+
+from typing import Any
+
+from interlock.plans.blueprints import steps
+from interlock.plans.blueprints.blueprint import PATIENT, STEADY, Blueprint, instance_of, outputs
+from interlock.plans.facts import EnvironmentFacts
+from interlock.tools.model import Effect
+
+
+def rollback_branch(plan: Blueprint, environment: EnvironmentFacts, source: str, guards: tuple[str, ...]) -> None:
+    """restore ▸ recheck ▸ return ▸ settle ▸ take-out, when one of the guards fails. ``source`` began the bad one."""
+    name, fallback = environment.name, environment.fallback
+    branch = f"rollback:{name}"
+    restore = _restore(plan, environment, source, guards, branch)
+    after = restore
+    if fallback is not None:
+        count = len(environment.serving.instances) if environment.serving else 1
+        recheck = f"recheck-{name}"
+        after = steps.verify(plan, environment, recheck, fallback.recipe, restore, after=after, count=count, branch=branch)
+    back = f"lead the traffic back to {fallback.version}" if fallback else "lead the traffic nowhere"
+    after = steps.switch(plan, environment, f"return-{name}", back, after=after, sources=(restore,), branch=branch)
+    settled = outputs(restore, "deployment_id")
+    options: dict[str, Any] = {"needs": (after,), "branch": branch, "retry": STEADY}
+    settle = plan.add(f"settle-{name}", "settle", "count it as good again", Effect.WRITE, settled, **options)
+    take_out(plan, environment, settle, outputs(source, "deployment_id")["deployment_id"], branch=branch)
+
+
+def _restore(plan: Blueprint, environment: EnvironmentFacts, source: str, guards: tuple[str, ...], branch: str) -> str:
+    serving, fallback = environment.serving, environment.fallback
+    instance = instance_of(fallback.recipe, fallback.folder) if fallback else None
+    inputs = {
+        "place": environment.place,
+        "release_id": fallback.release_id if fallback else "",
+        "deployment_id": serving.deployment_id if serving else "",
+        "candidate": outputs(source, "deployment_id")["deployment_id"],
+        "instance": instance,
+        "former": serving.instances if serving else (),
+        "watch": serving.watch if serving else plan.facts.watch,
+    }
+    title = f"make sure that {fallback.version} runs" if fallback else "nothing ran before: take the service out of traffic"
+    limit_s = 120.0 * max(1, len(serving.instances) if serving else 1)
+    options: dict[str, Any] = {"needs": guards, "when": "failed", "branch": branch, "retry": PATIENT, "timeout_s": limit_s}
+    task_id = plan.add(f"restore-{environment.name}", "restore", title, Effect.DEPLOY, inputs, **options)
+    if instance is not None:
+        plan.grant_start(task_id, instance)
+    return task_id
+
+
+def take_out(plan: Blueprint, environment: EnvironmentFacts, after: str, deployment: Any, *, branch: str) -> None:
+    """Quarantine what was bad and stop it: what this run started, or on a rollback by hand what served before it."""
+    facts, fallback = plan.facts, environment.fallback
+    by_hand = facts.action == "rollback" and not branch
+    inputs = {
+        "place": environment.place,
+        "deployment_id": deployment,
+        "reason": (facts.reason or "rolled back by hand") if by_hand else "",
+        "restored_version": facts.version if by_hand else (fallback.version if fallback else ""),
+        "restored_release": facts.release_id if by_hand else (fallback.release_id if fallback else ""),
+        "takes_port": plan.recipe.takes_port,
+        "drain_s": plan.recipe.drain_s,
+    }
+    task_id = f"quarantine-{environment.name}" if by_hand else f"take-out-{environment.name}"
+    title = "quarantine the bad content and stop its process"
+    options: dict[str, Any] = {"needs": (after,), "branch": branch, "retry": PATIENT, "timeout_s": 300}
+    plan.add(task_id, "take_out", title, Effect.DEPLOY, inputs, **options)
+    known = environment.serving.instances if by_hand and environment.serving else None
+    target = environment.serving.target if by_hand and environment.serving else plan.recipe.target
+    plan.grant_stop(task_id, target, known)
