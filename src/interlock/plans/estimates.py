@@ -30,7 +30,7 @@ def estimate_s(graph: TaskGraph, history: dict[str, float], watch_s: float) -> f
     """The length of the longest path over the tasks that run when nothing goes wrong."""
     finish: dict[str, float] = {}
     for task in graph:
-        if task.when == "failed" or task.branch:
+        if task.when == "failed" or task.branch or task.undoes:
             continue
         usual = watch_s if task.kind == "delivery.watch" else history.get(task.id, USUAL_S.get(task.kind, 1.0))
         finish[task.id] = usual + max((finish.get(need, 0.0) for need in task.needs), default=0.0)
