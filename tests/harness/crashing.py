@@ -1,6 +1,7 @@
 """Run engines in processes that are killed, one after the other, until the work is done.
 
-``python -m harness.crashing FOLDER SEED KILLS`` prints what happened as JSON. One process has imported everything and forks
+``python -m harness.crashing FOLDER SEED KILLS [undo]`` prints what happened as JSON; with ``undo`` the last task of each run
+fails, and all that came before is taken back. One process has imported everything and forks
 the engines, so that a start costs milliseconds; each is killed at a generated place or at a random moment. After ``KILLS`` the
 next one is left alone.
 """
@@ -43,6 +44,12 @@ def graph() -> list[TaskSpec]:
     return specs
 
 
+def graph_with_undos() -> list[TaskSpec]:
+    """The same, each task with its undo beside it."""
+    undo = Retry(max_attempts=2, delay_s=0.01)
+    return [spec for done in graph() for spec in (done, task(f"{done.id}-back", undoes=done.id, retry=undo))]
+
+
 class World:
     """The tools over ``folder``, a log of the bodies that began, and the place where this process ends."""
 
@@ -67,15 +74,17 @@ class World:
         with (self._folder / "bodies").open("a") as log:
             log.write(f"{place} {context.attempt}\n")
         self._pass()
-        if context.task_id == "m1" and context.attempt == 1:
+        if context.task_id in {"m1", "m1-back"} and context.attempt == 1:
             raise Unavailable("down", "a transient failure on top")
         for tool in TOOLS:
             await context.call(tool, {"label": f"{place}/{tool}"})
             self._pass()
+        if context.task_id == "last" and context.run.graph.undos:
+            raise Conflict("refused", "the last step is refused, after its effects")
         return {"place": place}
 
 
-async def engine_process(folder: Path, passes_left: int | None) -> None:
+async def engine_process(folder: Path, passes_left: int | None, tasks: list[TaskSpec]) -> None:
     """One engine from its start to the end of all runs."""
     world = World(folder, passes_left)
     database = Database(folder / "data")
@@ -85,7 +94,7 @@ async def engine_process(folder: Path, passes_left: int | None) -> None:
     await engine.driver.recover()
     for run_id in RUNS:
         with contextlib.suppress(Conflict):
-            await engine.driver.submit(run_of(*graph(), run_id=run_id, tools=TOOLS))
+            await engine.driver.submit(run_of(*tasks, run_id=run_id, tools=TOOLS))
     while [run for run in await engine.runs.listing(SCOPE) if run.status not in m.RUN_ENDED]:
         for run_id in RUNS:
             await answer_doubts(engine, run_id, world)
@@ -105,7 +114,7 @@ async def answer_doubts(engine: Engine, run_id: str, world: World) -> None:
                 )
 
 
-def fork_engine(folder: Path, passes_left: int | None, life_s: float | None) -> int:
+def fork_engine(folder: Path, passes_left: int | None, life_s: float | None, tasks: list[TaskSpec]) -> int:
     """Run an engine in a process of its own, which kills itself after that many passes or seconds; returns its exit code."""
     pid = os.fork()
     if pid == 0:
@@ -113,14 +122,14 @@ def fork_engine(folder: Path, passes_left: int | None, life_s: float | None) -> 
         try:
             if life_s is not None:
                 threading.Timer(life_s, os.kill, (os.getpid(), signal.SIGKILL)).start()
-            asyncio.run(engine_process(folder, passes_left))
+            asyncio.run(engine_process(folder, passes_left, tasks))
             code = 0
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def main(folder: Path, seed: int, kills: int) -> dict[str, Any]:
+def main(folder: Path, seed: int, kills: int, tasks: list[TaskSpec]) -> dict[str, Any]:
     structlog.configure(
         processors=[structlog.processors.JSONRenderer()], logger_factory=structlog.PrintLoggerFactory(sys.stderr)
     )
@@ -134,11 +143,12 @@ def main(folder: Path, seed: int, kills: int) -> dict[str, Any]:
         elif killed < kills:
             life_s = 0.02 + chance.random() * 0.08
         began = time.monotonic()
-        code = fork_engine(folder, passes_left, life_s)
+        code = fork_engine(folder, passes_left, life_s, tasks)
         if code != -signal.SIGKILL:
             return {"killed": killed, "code": code, "last_s": time.monotonic() - began}
         killed += 1
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))))
+    chosen = graph_with_undos() if sys.argv[4:] == ["undo"] else graph()
+    print(json.dumps(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), chosen)))

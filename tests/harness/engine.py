@@ -56,9 +56,9 @@ def _empty(is_control: bool) -> bytes:
         return connection.serialize()
 
 
-def task(name: str, *needs: str, kind: str = "work", **fields: Any) -> TaskSpec:
+def task(name: str, *needs: str, kind: str = "work", effect: Effect = Effect.WRITE, **fields: Any) -> TaskSpec:
     """A node that needs ``needs``."""
-    return TaskSpec(id=name, kind=kind, title=name, effect=Effect.WRITE, needs=needs, **fields)
+    return TaskSpec(id=name, kind=kind, title=name, effect=effect, needs=needs, **fields)
 
 
 def run_of(*tasks: TaskSpec, run_id: str = "run_1", tools: Iterable[str] = (), **fields: Any) -> m.Run:

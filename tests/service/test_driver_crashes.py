@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.crashing import RUNS, SCOPE, TOOLS, World, graph
+from harness.crashing import RUNS, SCOPE, TOOLS, World, graph, graph_with_undos
 from harness.engine import Engine, seal_commits
 from interlock.db.database import Database
 from interlock.runs import model as m
+from interlock.runs.graph import TaskSpec
 
 KILLS = 10
 TESTS = Path(__file__).parents[1]
@@ -20,8 +21,36 @@ TESTS = Path(__file__).parents[1]
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_effects_happen_once_and_completed_tasks_never_run_again(tmp_path, seed):
+    kill_until_done(tmp_path, seed)
+    check_effects(tmp_path, graph())
+    for state, _ in await told(tmp_path):
+        assert state.status is m.RunStatus.COMPLETED
+        assert {name: task.output for name, task in state.tasks.items()} == {
+            spec.id: {"place": f"{state.run.run_id}/{spec.id}"} for spec in graph()
+        }
+
+
+@pytest.mark.parametrize("seed", [4, 5])
+async def test_every_undo_happens_once_and_in_reverse(tmp_path, seed):
+    kill_until_done(tmp_path, seed, "undo")
+    check_effects(tmp_path, graph_with_undos())
+    done = [spec.id for spec in graph()]
+    for state, events in await told(tmp_path):
+        assert (state.status, state.error["task"]) == (m.RunStatus.FAILED, "last")
+        assert state.summary == m.RunSummary(undone=tuple(done))
+        began = list(dict.fromkeys(event.task for event in events if isinstance(event, m.TaskStarted)))
+        ended = [event.task for event in events if isinstance(event, m.TaskCompleted | m.TaskFailed)]
+        assert began.index("last-back") == len(done), "not before all else has ended"
+        for spec in graph():
+            for need in spec.needs:
+                place = next(n for n, event in enumerate(events) if getattr(event, "task", "") == f"{need}-back")
+                assert f"{spec.id}-back" in ended[: ended.index(f"{need}-back")]
+                assert any(isinstance(e, m.TaskCompleted) and e.task == f"{spec.id}-back" for e in events[:place])
+
+
+def kill_until_done(folder: Path, seed: int, *mode: str) -> None:
     told = subprocess.run(
-        [sys.executable, "-m", "harness.crashing", str(tmp_path), str(seed), str(KILLS)],
+        [sys.executable, "-m", "harness.crashing", str(folder), str(seed), str(KILLS), *mode],
         env=os.environ | {"PYTHONPATH": str(TESTS)},
         capture_output=True,
         check=False,
@@ -32,25 +61,28 @@ async def test_effects_happen_once_and_completed_tasks_never_run_again(tmp_path,
     assert outcome["code"] == 0, told.stderr.decode()[-3000:]
     assert outcome["killed"] == KILLS
 
-    wanted = sorted(f"{run_id}/{spec.id}" for run_id in RUNS for spec in graph())
-    world = World(tmp_path)
-    for tool, name in zip((world.keyed, world.unkeyed, world.blind), TOOLS, strict=True):
-        assert tool.labels() == [f"{place}/{name}" for place in wanted], "counted at the target"
 
-    database = Database(tmp_path / "data")
-    audit = seal_commits(database, tmp_path / "keys")
+def check_effects(folder: Path, tasks: list[TaskSpec]) -> None:
+    """Each task had each of its effects once, counted at the target."""
+    places = [f"{run_id}/{spec.id}" for run_id in RUNS for spec in tasks]
+    world = World(folder)
+    for tool, name in zip((world.keyed, world.unkeyed, world.blind), TOOLS, strict=True):
+        assert tool.labels() == sorted(f"{place}/{name}" for place in places)
+
+
+async def told(folder: Path) -> list[tuple[m.RunState, list[m.RunEvent]]]:
+    """What the journal tells of each run; bodies and the record were looked at."""
+    database = Database(folder / "data")
+    audit = seal_commits(database, folder / "keys")
     engine = Engine(database, SCOPE)
-    bodies = Counter((tmp_path / "bodies").read_text().splitlines())
+    bodies = Counter((folder / "bodies").read_text().splitlines())
     assert set(bodies.values()) == {1}, "no attempt has two bodies"
-    for run_id in RUNS:
-        state = await engine.state(run_id)
-        assert state.status is m.RunStatus.COMPLETED
-        assert {name: task.output for name, task in state.tasks.items()} == {
-            spec.id: {"place": f"{run_id}/{spec.id}"} for spec in graph()
-        }
-        check_attempts(run_id, await engine.events(run_id), bodies)
+    found = [(await engine.state(run_id), await engine.events(run_id)) for run_id in RUNS]
+    for state, events in found:
+        check_attempts(state.run.run_id, events, bodies)
     assert (await audit.verify(SCOPE)).ok
     await database.close()
+    return found
 
 
 def check_attempts(run_id: str, events: list[m.RunEvent], bodies: Counter[str]) -> None:

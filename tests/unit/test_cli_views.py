@@ -281,6 +281,33 @@ def test_a_run_shows_states_attempts_notes_and_times() -> None:
     assert "↶ rolled back  3 of 3 steps  13 s\nno port" in text
 
 
+def test_a_run_that_failed_half_way_says_what_became_of_what_it_began() -> None:
+    undo = task("test-back", "command", "take it back", "write", undoes="test", settled_by="", one_way="")
+    left = {"task": "start-staging", "reason": "cannot be undone: sends a message"}
+    summary = {"stands": [], "undone": ["test"], "left": [left], "never_begun": ["watch-staging"]}
+    ended = event(9, "RunFinished", status="failed", error={"message": "no port"}, summary=summary)
+    progress = Progress()
+    progress.apply(event(1, "RunSubmitted", run=RUN | {"graph": {"tasks": [*TASKS, undo]}}))
+    assert "test-back" not in shown(RunView(progress, NOW))
+    progress.apply(ended)
+    text = shown(RunView(progress, NOW, is_last=True))
+    assert "no port\nundone: test\nnot undone: start-staging (cannot be undone: sends a message)\nnever begun: watch-st" in text
+    line = "failed: no port; undone: test; not undone: start-staging (cannot be undone: sends a message); never begun: watch"
+    assert line in event_line(ended)
+
+
+def test_a_step_says_what_undoes_it_or_that_nothing_does() -> None:
+    fields = {"undoes": "test", "settled_by": "watch-staging", "one_way": ""}
+    plan = copy.deepcopy(PLAN)
+    plan["content"]["graph"]["tasks"] += [
+        task("test-back", "command", "take it back", "write", **fields),
+        task("tell", "command", "tell everybody", "write", undoes="", settled_by="", one_way="a message cannot be called back"),
+    ]
+    text = shown(whole_plan(plan), width=120)
+    assert "test, if the run fails, unless watch-staging has completed" in text
+    assert "a message cannot be called back" in text
+
+
 def test_what_is_in_reserve_appears_only_when_it_is_needed() -> None:
     assert "restore-staging" not in shown(RunView(progress_after(4), NOW))
     assert "restore-staging" in shown(RunView(progress_after(10), NOW))

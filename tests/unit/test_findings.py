@@ -29,6 +29,7 @@ def test_a_plan_with_nothing_special_has_no_findings():
         ({"release": release("v2")}, "reused"),
         ({"recipe": recipe(health=None)}, "no_health_check"),
         ({"strategy": "recreate"}, "downtime"),
+        ({"strategy": "rolling"}, "rolling_alone"),
         ({"recipe": recipe(smoke=())}, "no_smoke_tests"),
         ({"recipe": recipe(replicas=2)}, "one_replica"),
         ({"recipe": recipe(dependencies=("billing",))}, "dependencies"),

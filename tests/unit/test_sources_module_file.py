@@ -10,18 +10,26 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from interlock.core.errors import Invalid
-from interlock.sources.model import HealthCheck, Problem, Resources, WatchPolicy
+from interlock.sources.model import (
+    CANARY_STEPS,
+    AnalysisPolicy,
+    CanaryStep,
+    Check,
+    HealthCheck,
+    Migration,
+    Problem,
+    Resources,
+    WatchPolicy,
+)
 from interlock.sources.module_file import check_module, parse_module
 from interlock.sources.module_schema import module_schema
 
 SOUND = "name: billing\nmodule_type: api\nstart: python3 -m app --port {port}\n"
 
 
-def _documented_example() -> str:
+def _documented_example(number: int = 0) -> str:
     text = (Path(__file__).parents[2] / "docs" / "ai-module.md").read_text(encoding="utf-8")
-    found = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
-    assert found is not None
-    return found[1]
+    return re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[number]
 
 
 def test_documented_example_is_sound_and_complete() -> None:
@@ -39,6 +47,37 @@ def test_documented_example_is_sound_and_complete() -> None:
     assert recipe.resources == Resources(cpu=0.5, memory_mb=512, pids=200)
     documented = {line.split("`")[1].split(".")[0] for line in _field_rows()}
     assert documented | {"health_check"} == set(module_schema()["properties"])
+
+
+def test_documented_roll_out_says_its_steps_and_its_checks() -> None:
+    recipe = parse_module(SOUND + _documented_example(1))
+    assert recipe.strategy == "canary"
+    assert recipe.steps == (CanaryStep(percent=10, bake_s=30), CanaryStep(percent=50, bake_s=60))
+    assert recipe.analysis == AnalysisPolicy(
+        min_requests=50,
+        checks=(
+            Check(name="errors", signal="error_rate", max=0.02, max_increase=0.01),
+            Check(name="latency", signal="p95_ms", max=500, max_ratio=1.5),
+            Check(name="saturation", signal="promql", query='sum(rate(errors_total{service="{service}"}[1m]))', max=1),
+            Check(name="queue", signal="metric", query="queue_depth", max=100),
+            Check(name="tracebacks", signal="log_pattern", query="Traceback|ERROR", max=5),
+        ),
+    )
+
+
+def test_a_migration_says_its_way_back_or_that_there_is_none() -> None:
+    first, second = parse_module(SOUND + _documented_example(2)).migrate
+    assert first.command.argv == ((".venv/bin/python", "manage.py", "migrate"),)
+    assert first.undo is not None
+    assert first.undo.argv == ((".venv/bin/python", "manage.py", "migrate", "shop", "0041"),)
+    assert second == Migration(command=second.command, one_way='drops the column "legacy"')
+
+
+def test_a_container_says_its_dockerfile_and_where_it_writes() -> None:
+    container = "target: container, dockerfile: deploy/Dockerfile, writable: [/var/cache/app]"
+    recipe = parse_module(f"{SOUND}deploy: {{{container}, drain: 1m, all_or_nothing: true}}")
+    assert (recipe.target, recipe.dockerfile, recipe.writable) == ("container", "deploy/Dockerfile", ("/var/cache/app",))
+    assert (recipe.drain_s, recipe.all_or_nothing) == (60, True)
 
 
 def _field_rows() -> list[str]:
@@ -63,6 +102,8 @@ def test_smallest_file_takes_the_defaults() -> None:
     recipe = parse_module(SOUND)
     assert (recipe.replicas, recipe.strategy, recipe.rollback, recipe.health) == (1, None, "automatic", None)
     assert recipe.watch == WatchPolicy()
+    assert (recipe.target, recipe.drain_s, recipe.all_or_nothing, recipe.migrate) == ("process", 10, False, ())
+    assert (recipe.steps, recipe.analysis) == (CANARY_STEPS, AnalysisPolicy())
     assert recipe.start is not None
     assert (recipe.start.file, recipe.start.line) == ("ai-module.yaml", 3)
 
@@ -128,6 +169,83 @@ def _only(problems: list[Problem]) -> Problem:
         ("watch: {error_rate: 101%}", 21, "watch.error_rate", "is not a share", "5%"),
         ("deploy: {strategy: bluegreen}", 20, "deploy.strategy", "'bluegreen' is not a deployment", "did you mean blue-green?"),
         ("deploy: blue-green", 9, "deploy", "is not a mapping with strategy", "strategy"),
+        ("deploy: {target: vm}", 18, "deploy.target", "'vm' is not a target", "one of process, container"),
+        ("deploy: {dockerfile: Dockerfile}", 10, "deploy.dockerfile", "is for containers", "target: container"),
+        ("deploy: {target: container, dockerfile: a/../b}", 41, "deploy.dockerfile", "'..'", "root"),
+        ("deploy: {target: container, dockerfile: /b}", 41, "deploy.dockerfile", "is not a path below", "Dockerfile"),
+        ("deploy: {writable: [/a]}", 10, "deploy.writable", "is for containers", "target: container"),
+        ("deploy: {target: container, writable: [a]}", 40, "deploy.writable[0]", "is not an absolute folder", "/var/cache"),
+        ("deploy: {target: container, writable: [/a/../b]}", 40, "deploy.writable[0]", "cannot be made writable", "own"),
+        ("deploy: {target: container, writable: [/proc/x]}", 40, "deploy.writable[0]", "cannot be made writable", "own"),
+        ("deploy: {drain: 0s}", 17, "deploy.drain", "between 0 and 24 hours", "5s"),
+        ("deploy: {all_or_nothing: 1}", 26, "deploy.all_or_nothing", "1 is not true or false", "true"),
+        ("deploy: {steps: []}", 17, "deploy.steps", "a list is not a list of steps", "percent"),
+        ("deploy: {steps: [{percent: 10}]}", 18, "deploy.steps[0]", "the field bake is missing", "30s"),
+        ("deploy: {steps: [{percent: 100, bake: 1s}]}", 28, "deploy.steps[0].percent", "100 is not a whole percentage", "10"),
+        ("deploy: {steps: [{percent: 10%, bake: 1s}]}", 28, "deploy.steps[0].percent", "'10%' is not a whole", "10"),
+        ("deploy: {strategy: rolling, steps: [{percent: 5, bake: 1}]}", 29, "deploy.steps", "rolling has no steps", "canary"),
+        (
+            "deploy: {steps: [{percent: 9, bake: 1}, {percent: 9, bake: 1}]}",
+            51, "deploy.steps[1].percent", "9 % does not rise", "order",
+        ),
+        ("deploy: {analysis: {checks: [{name: a}]}}", 30, "deploy.analysis.checks[0]", "exactly one of error_rate", "one"),
+        (
+            "deploy: {analysis: {checks: [{name: a, metric: b, promql: c, max: 1}]}}",
+            30, "deploy.analysis.checks[0]", "exactly one of", "one",
+        ),
+        ("deploy: {analysis: {checks: [{metric: b, max: 1}]}}", 30, "deploy.analysis.checks[0]", "name is missing", "errors"),
+        ("deploy: {analysis: {checks: [{name: a, metric: b}]}}", 30, "deploy.analysis.checks[0]", "without a bound", "max"),
+        (
+            "deploy: {analysis: {checks: [{name: a, metric: b, max: 1}, {name: a, metric: c, max: 1}]}}",
+            67, "deploy.analysis.checks[1].name", "two checks are named 'a'", "its own",
+        ),
+        (
+            "deploy: {analysis: {checks: [{name: a, metric: b, min: 2, max: 1}]}}",
+            56, "deploy.analysis.checks[0].min", "min 2 is above max 1", "exchange",
+        ),
+        (
+            "deploy: {analysis: {checks: [{name: a, error_rate: {max: 2}}]}}",
+            58, "deploy.analysis.checks[0].error_rate.max", "2 is not a share", "5%",
+        ),
+        (
+            "deploy: {analysis: {checks: [{name: a, p95_ms: {}}]}}",
+            48, "deploy.analysis.checks[0].p95_ms", "without a bound", "max_ratio",
+        ),
+        (
+            "deploy: {analysis: {checks: [{name: a, p95_ms: {max: 5}, max: 5}]}}",
+            58, "deploy.analysis.checks[0].max", "max stands below p95_ms", "p95_ms: {max: ...}",
+        ),
+        (
+            "deploy: {analysis: {checks: [{name: a, p95_ms: {max_ratio: 0.5}}]}}",
+            60, "deploy.analysis.checks[0].p95_ms.max_ratio", "0.5 is not a ratio", "1.5",
+        ),
+        (
+            "deploy: {analysis: {checks: [{name: a, metric: 'b{c}', max: 1}]}}",
+            48, "deploy.analysis.checks[0].metric", "is not the name of a metric", "queue_depth",
+        ),
+        (
+            "deploy: {analysis: {checks: [{name: a, promql: 'x{a=\"{team}\"}', max: 1}]}}",
+            48, "deploy.analysis.checks[0].promql", "{team} stands for nothing", "{deployment}",
+        ),
+        (
+            "deploy: {analysis: {checks: [{name: a, promql: 'x{a=\"{service}\"}', max_ratio: 2}]}}",
+            48, "deploy.analysis.checks[0].promql", "asks the same", "{release}",
+        ),
+        (
+            "deploy: {analysis: {checks: [{name: a, log_pattern: '(a', max: 1}]}}",
+            53, "deploy.analysis.checks[0].log_pattern", "no regular expression", "backslash",
+        ),
+        (
+            "deploy: {analysis: {checks: [{name: a, log_pattern: '(a+)+b', max: 1}]}}",
+            53, "deploy.analysis.checks[0].log_pattern", "a repetition of what repeats", "plainer",
+        ),
+        ("migrate: [{run: a}]", 11, "migrate[0]", "either an undo or a reason", "exactly one"),
+        ("migrate: [{run: a, undo: b, one_way: c}]", 11, "migrate[0]", "either an undo or a reason", "exactly one"),
+        ("migrate: [{undo: b}]", 11, "migrate[0]", "the field run is missing", "manage.py"),
+        ("migrate: [{run: a; b, undo: c}]", 18, "migrate[0].run", "semicolon", "&&"),
+        ("migrate: [{run: a, undo: 'b {port}'}]", 26, "migrate[0].undo", "{port} in migrate", "only the start"),
+        ("migrate: [{run: a, one_way: ''}]", 29, "migrate[0].one_way", "is not a text of 1 to 300", "legacy"),
+        ("migrate: a", 10, "migrate", "'a' is not a list of migrations", "run"),
         ("rollback: {policy: never}", 20, "rollback.policy", "'never' is not a rollback policy", "one of automatic, propose"),
         ("env: {PORT: 1}", 7, "env.PORT", "PORT is set by Interlock", "remove"),
         ("env: {DEBUG: true}", 14, "env.DEBUG", "the value is not a text or a whole number", "quotes"),
@@ -255,6 +373,12 @@ start: again
         ("name: x\nmodule_type: web_app\n", "module_type", "needs a start command"),
         ("name: x\nmodule_type: api\nstart: ./serve\n", "start", "on which port"),
         ("name: x\n", "", "the field module_type is missing"),
+        (
+            "name: x\nmodule_type: api\nstart: ./s\nport: 1\ndeploy: {strategy: canary}\n",
+            "deploy.strategy",
+            "canary needs a serv",
+        ),
+        ("name: x\nmodule_type: api\nstart: ./s\nport: 1\ndeploy: {strategy: rolling}\n", "deploy.strategy", "rolling needs"),
         (SOUND + "health: /\nhealth_check: /\n", "health_check", "the same field"),
         (SOUND + "env: {A: x}\nsecrets: {A: b}\n", "env.A", "under env and under secrets"),
     ],
@@ -280,6 +404,7 @@ def test_aliases_within_bounds_stand_for_their_values() -> None:
 
 
 _NAMES = [*module_schema()["properties"], "path", "window", "command", "strategy", "policy", "cpu", "interval", "error_rate"]
+_NAMES += ["steps", "percent", "bake", "analysis", "checks", "metric", "promql", "log_pattern", "max", "run", "undo"]
 _VALUES = st.recursive(
     st.none()
     | st.booleans()

@@ -30,7 +30,7 @@ def estimate_s(graph: TaskGraph, history: dict[str, float], watch_s: float) -> f
     """The length of the longest path over the tasks that run when nothing goes wrong."""
     finish: dict[str, float] = {}
     for task in graph:
-        if task.when == "failed" or task.branch:
+        if task.when == "failed" or task.branch or task.undoes:
             continue
         usual = history.get(task.id, USUAL_S.get(task.kind, 1.0))
         if task.kind in {"delivery.watch", "delivery.analyse"}:

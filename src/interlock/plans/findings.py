@@ -46,6 +46,10 @@ def _service(facts: Facts) -> Iterable[Finding]:
     if facts.strategy == "recreate" and recipe.takes_port:
         message = "recreate stops the old one before the new one serves: a short downtime"
         yield _warning("downtime", message, _place(facts, "deploy"))
+    if facts.strategy == "rolling" and recipe.replicas < 2:
+        message = "rolling goes replica by replica, and there is one: a short downtime while it is replaced"
+        hint = "write `replicas:` of 2 or more, or choose blue-green"
+        yield _warning("rolling_alone", message, _place(facts, "deploy"), hint)
     if not recipe.smoke:
         yield _info("no_smoke_tests", "it has no smoke tests", "smoke_tests", "add `smoke_tests:` to ai-module.yaml")
     yield from _without_effect(facts)

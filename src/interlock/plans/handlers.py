@@ -80,8 +80,9 @@ def _failed_rollbacks(content: PlanContent, run: RunState) -> dict[str, dict[str
         found[run.run.role.partition(":")[2]] = run.error or {"message": f"its run was {run.status}"}
     for spec in run.run.graph:
         task = run.tasks[spec.id]
-        if spec.branch.startswith("rollback:") and task.status is TaskStatus.FAILED:
-            found.setdefault(spec.branch.partition(":")[2], task.error)
+        kind, _, environment = spec.branch.partition(":")
+        if environment and (kind == "rollback" or spec.undoes) and task.status is TaskStatus.FAILED:
+            found.setdefault(environment, task.error)
     by_hand = content.action == "rollback" and run.run.role == MAIN
     if by_hand and run.status in {RunStatus.FAILED, RunStatus.ROLLED_BACK}:
         found |= {environment: run.error for environment in content.environments if environment not in found}

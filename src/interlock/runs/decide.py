@@ -10,10 +10,10 @@ from interlock.core.errors import Conflict, Invalid
 from interlock.runs import model as m
 from interlock.runs.evolve import evolve
 from interlock.runs.graph import Retry, TaskSpec
+from interlock.runs.outcome import end, finished
+from interlock.runs.undoing import Unwinding, went_wrong
 
 C = TypeVar("C", bound=m.Command)
-ROLLBACK = "rollback"
-"""Branches whose name begins so bring things back; a failed run in which one ran to its end has been rolled back."""
 
 
 def decide(state: m.RunState | None, command: m.RunCommand) -> list[m.RunEvent]:
@@ -34,7 +34,8 @@ class Scheduler:
     """`decide` for one run, over and over: nobody else may change ``state`` meanwhile.
 
     What it keeps beside the state is derived from it and only saves looking at the whole graph for each command: how many needs
-    of a task have not ended, which tasks could start (a heap of their places, so that they start in reading order).
+    of a task have not ended, which tasks could start (a heap of their places, so that they start in reading order), and, once
+    only undos are left, whose turn it is.
     """
 
     def __init__(self, state: m.RunState) -> None:
@@ -45,9 +46,12 @@ class Scheduler:
         tasks = state.tasks.values()
         self._running = sum(task.status is m.TaskStatus.RUNNING for task in tasks)
         self._unended = sum(task.status not in m.TASK_ENDED for task in tasks)
+        self._work = sum(self.state.tasks[spec.id].status not in m.TASK_ENDED for spec in self.graph if not spec.undoes)
+        """How many tasks that undo nothing have not ended."""
+        self._unwinding: Unwinding | None = None
         self._open_needs = {spec.id: self._count_open_needs(spec) for spec in self.graph}
         self._ready: list[int] = []
-        self._touched = [spec.id for spec in self.graph]
+        self._touched = [spec.id for spec in self.graph if not spec.undoes]
 
     def _count_open_needs(self, spec: TaskSpec) -> int:
         return sum(self.state.tasks[need].status not in m.TASK_ENDED for need in set(spec.needs))
@@ -73,12 +77,17 @@ class Scheduler:
         self._running += (task.status is m.TaskStatus.RUNNING) - (before is m.TaskStatus.RUNNING)
         if task.status in m.TASK_ENDED:
             self._unended -= 1
-            self._touch_successors(task_id, is_good=task.status is m.TaskStatus.COMPLETED)
+            self._follow_up(self.graph.specs[task_id], is_good=task.status is m.TaskStatus.COMPLETED)
         elif task.status is m.TaskStatus.PENDING:
             heappush(self._ready, self.graph.places[task_id])
 
-    def _touch_successors(self, task_id: str, *, is_good: bool) -> None:
-        for successor in self.graph.successors[task_id]:
+    def _follow_up(self, spec: TaskSpec, *, is_good: bool) -> None:
+        if spec.undoes:
+            if self._unwinding is not None:
+                self._unwinding.release(spec.undoes)
+            return
+        self._work -= 1
+        for successor in self.graph.successors[spec.id]:
             self._open_needs[successor] -= 1
             if self._open_needs[successor] == 0 or not is_good:
                 self._touched.append(successor)
@@ -99,14 +108,27 @@ class Scheduler:
             return
         while self._touched:
             self._sort_out(self.graph.specs[self._touched.pop()])
+        if not self._work and self.graph.undos:
+            self._unwind()
         while self._ready and self._running < self.state.run.limits.max_concurrent_tasks:
             spec = self.graph.tasks[heappop(self._ready)]
             # What was cancelled while it stood in the heap is still in there.
             if self.state.tasks[spec.id].status is m.TaskStatus.PENDING:
                 self.emit(m.TaskStarted(at=self._at, task=spec.id, attempt=self.state.tasks[spec.id].attempt + 1))
         if not self._unended:
-            status, error = _outcome(self.state)
-            self.emit(m.RunFinished(at=self._at, status=status, error=error))
+            self.emit(finished(self.state, self._at))
+
+    def _unwind(self) -> None:
+        """Let the undos begin whose turn has come, and skip those that have nothing to take back or must not."""
+        if self._unwinding is None:
+            self._unwinding = Unwinding(self.state)
+        for undo in self._unwinding.due():
+            if self.state.tasks[undo.id].status is not m.TaskStatus.PENDING:
+                continue
+            if why_not := self._unwinding.why_not(undo):
+                self.emit(m.TaskSkipped(at=self._at, task=undo.id, reason=why_not))
+            else:
+                heappush(self._ready, self.graph.places[undo.id])
 
     def _sort_out(self, spec: TaskSpec) -> None:
         if self.state.tasks[spec.id].status is not m.TaskStatus.PENDING:
@@ -129,11 +151,7 @@ def _readiness(state: m.RunState, spec: TaskSpec) -> str:
         return "never" if ended_badly else "ready" if has_ended else "wait"
     if not has_ended:
         return "wait"
-    return "ready" if any(_went_wrong(need) for need in needs) else "never"
-
-
-def _went_wrong(task: m.TaskState) -> bool:
-    return task.status is m.TaskStatus.FAILED or (task.status is m.TaskStatus.CANCELLED and task.began)
+    return "ready" if any(went_wrong(need) for need in needs) else "never"
 
 
 def _why_skipped(state: m.RunState, spec: TaskSpec) -> str:
@@ -141,27 +159,6 @@ def _why_skipped(state: m.RunState, spec: TaskSpec) -> str:
         return "nothing went wrong before it"
     blocker = next(need for need in spec.needs if state.tasks[need].status in m.TASK_ENDED - {m.TaskStatus.COMPLETED})
     return f"{blocker} {state.tasks[blocker].status}"
-
-
-def _outcome(state: m.RunState) -> tuple[m.RunStatus, m.ErrorData]:
-    failed = [spec for spec in state.run.graph if state.tasks[spec.id].status is m.TaskStatus.FAILED]
-    error = dict(state.tasks[failed[0].id].error, task=failed[0].id) if failed else {}
-    if state.cancel_requested:
-        return m.RunStatus.CANCELLED, error
-    if not failed:
-        return m.RunStatus.COMPLETED, {}
-    is_broken = any(spec.branch.startswith(ROLLBACK) for spec in failed)
-    return (m.RunStatus.ROLLED_BACK if _is_rolled_back(state) and not is_broken else m.RunStatus.FAILED), error
-
-
-def _is_rolled_back(state: m.RunState) -> bool:
-    """Whether all tasks of at least one branch that brings things back were completed."""
-    branches: dict[str, bool] = {}
-    for spec in state.run.graph:
-        if spec.branch.startswith(ROLLBACK):
-            is_completed = state.tasks[spec.id].status is m.TaskStatus.COMPLETED
-            branches[spec.branch] = branches.get(spec.branch, True) and is_completed
-    return any(branches.values())
 
 
 # --- one rule a command ------------------------------------------------------------------------------------------------------
@@ -211,11 +208,11 @@ def _request_cancel(scheduler: Scheduler, command: m.RequestCancel) -> None:
             scheduler.cancel_task(task_id, state.cancel_requested)
 
 
-def _end_at_once(scheduler: Scheduler, end: m.RunFinished, reason: str) -> None:
+def _end_at_once(scheduler: Scheduler, event: m.RunFinished, reason: str) -> None:
     for task_id, task in scheduler.state.tasks.items():
         if task.status not in m.TASK_ENDED:
             scheduler.cancel_task(task_id, reason)
-    scheduler.emit(end)
+    scheduler.emit(end(scheduler.state, event))
 
 
 @_rule(m.TimeOut)

@@ -57,6 +57,7 @@ def _run_cancel_requested(state: m.RunState, event: m.RunCancelRequested) -> Non
 def _run_finished(state: m.RunState, event: m.RunFinished) -> None:
     state.status = event.status
     state.error = event.error
+    state.summary = event.summary
     state.ended_at = event.at
 
 

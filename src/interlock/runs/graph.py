@@ -29,7 +29,11 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
 
 class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A node: ``kind`` names the executor, ``inputs`` is its JSON input, in which ``{"$output": "task.field"}`` stands for a
-    field of an earlier task's output. ``branch`` groups tasks that belong together, such as ``rollback:staging``."""
+    field of an earlier task's output. ``branch`` groups tasks that belong together, such as ``rollback:staging``.
+
+    A task that changes the world says beside it how that is taken back: another task ``undoes`` it, or it is ``one_way``. An
+    undo has no needs; its turn comes when the run went wrong and everything that rests on what it takes back is back already.
+    """
 
     id: str
     kind: str
@@ -41,6 +45,12 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
     branch: str = ""
     timeout_s: float = 1800.0
     retry: Retry = Retry()
+    undoes: str = ""
+    """The task that this one takes back, whether that completed or broke off after it had begun."""
+    settled_by: str = ""
+    """Of an undo: once this task has completed, what was completed is accepted, and a later failure does not take it back."""
+    one_way: str = ""
+    """Why it cannot be taken back, in words for whoever approves it."""
 
 
 class TaskGraph(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -71,9 +81,13 @@ class TaskGraph(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return found
 
     @cached_property
-    def cleanup(self) -> frozenset[str]:
-        """Tasks that react to a failure, and what follows from them: they bring things back, so a cancelled run walks them to
-        their end."""
+    def undos(self) -> dict[str, str]:
+        """What undoes a task, by the task that it undoes."""
+        return {task.undoes: task.id for task in self.tasks if task.undoes}
+
+    @cached_property
+    def reactions(self) -> frozenset[str]:
+        """Tasks that react to a failure, and what follows from them."""
         found: set[str] = set()
         waiting = [task.id for task in self.tasks if task.when == "failed"]
         while waiting:
@@ -83,14 +97,43 @@ class TaskGraph(msgspec.Struct, frozen=True, kw_only=True, dict=True):
                 waiting += self.successors[task_id]
         return frozenset(found)
 
+    @cached_property
+    def cleanup(self) -> frozenset[str]:
+        """Reactions and undos: they bring things back, so a cancelled run walks them to their end."""
+        return self.reactions.union(self.undos.values())
+
+    @cached_property
+    def undeclared(self) -> tuple[str, ...]:
+        """Tasks that change the world and say neither what undoes them nor that nothing can; clean-up needs no word of it."""
+        said = self.cleanup.union(self.undos)
+        changes = (task for task in self.tasks if task.effect is not Effect.READ and not task.one_way)
+        return tuple(task.id for task in changes if task.id not in said)
+
     def branch(self, name: str) -> "TaskGraph":
-        """The tasks of one branch as a graph of its own: needs outside it are met, and its conditions with them."""
+        """The tasks of one branch as a graph of its own: needs outside it are met, and its conditions with them.
+
+        So are those of an undo of what lies outside: it becomes a task like others, after the undos of what rested on that.
+        """
         inside = {task.id for task in self.tasks if task.branch == name}
-        chosen = [task for task in self.tasks if task.id in inside]
-        return TaskGraph(tasks=tuple(_cut(task, inside) for task in chosen))
+        after = self._undone_before(inside)
+        return TaskGraph(tasks=tuple(_cut(task, inside, after.get(task.id, ())) for task in self.tasks if task.id in inside))
+
+    def _undone_before(self, inside: set[str]) -> dict[str, tuple[str, ...]]:
+        """For each undo in ``inside`` of a task outside, the undos in it that come right before."""
+        found: dict[str, tuple[str, ...]] = {}
+        nearest: dict[str, tuple[str, ...]] = {}
+        order = TopologicalSorter({task.id: self.successors[task.id] for task in self.tasks}).static_order()
+        for task_id in order if inside.intersection(self.undos.values()) else ():
+            before = dict.fromkeys(undo for successor in self.successors[task_id] for undo in nearest[successor])
+            undo = self.undos.get(task_id, "")
+            nearest[task_id] = tuple(before)
+            if undo in inside and task_id not in inside:
+                found[undo], nearest[task_id] = tuple(before), (undo,)
+        return found
 
     def check(self) -> None:
-        """Raises Invalid ``task_graph`` with the place: a name used twice, an unknown need, a cycle, too many tasks."""
+        """Raises Invalid ``task_graph`` with the place: a name used twice, an unknown need, a cycle, too many tasks, an undo
+        that has no turn."""
         if len(self.tasks) > MAX_TASKS:
             raise _fault("", f"{len(self.tasks)} tasks are more than {MAX_TASKS}")
         ids: set[str] = set()
@@ -106,9 +149,37 @@ class TaskGraph(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             TopologicalSorter({task.id: task.needs for task in self.tasks}).prepare()
         except CycleError as error:
             raise _fault("", "tasks wait for each other: " + " -> ".join(error.args[1])) from None
+        for task in self.tasks:
+            if fault := self._undo_fault(task) if task.undoes else self._task_fault(task):
+                raise _fault(task.id, fault)
+
+    def _task_fault(self, task: TaskSpec) -> str:
+        if undo := next((need for need in task.needs if self.specs[need].undoes), ""):
+            return f"needs {undo!r}, which undoes: its turn comes when nothing else is left"
+        if task.settled_by:
+            return "says what settles it, and undoes nothing"
+        if task.one_way and task.id in self.undos:
+            return f"is one-way, and {self.undos[task.id]!r} undoes it"
+        return ""
+
+    def _undo_fault(self, task: TaskSpec) -> str:
+        target, settles = self.specs.get(task.undoes), self.specs.get(task.settled_by)
+        if target is None:
+            return f"undoes {task.undoes!r}, which is not in the graph"
+        if target.id in self.cleanup:
+            return f"undoes {target.id!r}, which brings things back itself"
+        if self.undos[target.id] != task.id:
+            return f"undoes {target.id!r}, and so does {self.undos[target.id]!r}"
+        if task.needs or task.when == "failed" or task.one_way:
+            return "undoes: it has no needs, no condition and no way of its own"
+        if task.settled_by and (settles is None or settles.undoes):
+            return f"is settled by {task.settled_by!r}, which is no task that could"
+        return ""
 
 
-def _cut(task: TaskSpec, inside: set[str]) -> TaskSpec:
+def _cut(task: TaskSpec, inside: set[str], undone_before: tuple[str, ...]) -> TaskSpec:
+    if task.undoes and task.undoes not in inside:
+        return msgspec.structs.replace(task, needs=undone_before, undoes="", settled_by="")
     needs = tuple(need for need in task.needs if need in inside)
     return msgspec.structs.replace(task, needs=needs, when=task.when if needs else "succeeded")
 

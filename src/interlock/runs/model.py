@@ -111,6 +111,25 @@ class TaskState(msgspec.Struct, kw_only=True):
     note: str = ""
 
 
+class Left(msgspec.Struct, frozen=True, kw_only=True):
+    """A task whose effect was to be taken back and is still there, or may be; ``reason`` says why, in words."""
+
+    task: str
+    reason: str
+
+
+class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the tasks that change the world, in a run that did not complete; each in reading order.
+
+    ``stands`` was done and is meant to stay, ``undone`` was taken back, ``left`` could not be, ``never_begun`` did nothing.
+    """
+
+    stands: tuple[str, ...] = ()
+    undone: tuple[str, ...] = ()
+    left: tuple[Left, ...] = ()
+    never_begun: tuple[str, ...] = ()
+
+
 class RunState(msgspec.Struct, kw_only=True):
     """What is known of a run. `evolve` changes it in place; nobody else does."""
 
@@ -122,6 +141,8 @@ class RunState(msgspec.Struct, kw_only=True):
     adoptions: int = 0
     cancel_requested: str = ""
     error: ErrorData = {}
+    summary: RunSummary | None = None
+    """Of a run that ended without completing, where its graph says what undoes what."""
     submitted_at: str = ""
     started_at: str = ""
     ended_at: str = ""
@@ -157,6 +178,7 @@ class RunCancelRequested(Event, frozen=True, kw_only=True):
 class RunFinished(Event, frozen=True, kw_only=True):
     status: RunStatus
     error: ErrorData = {}
+    summary: RunSummary | None = None
 
 
 class TaskStarted(Event, frozen=True, kw_only=True):

@@ -90,6 +90,10 @@ class CanaryStep(msgspec.Struct, frozen=True, kw_only=True):
     bake_s: float
 
 
+CANARY_STEPS = (CanaryStep(percent=10, bake_s=30.0), CanaryStep(percent=50, bake_s=30.0))
+"""The steps of a canary where nobody says others."""
+
+
 class Check(msgspec.Struct, frozen=True, kw_only=True):
     """One comparison of the analysis: a signal of the candidate, by itself (``max``, ``min``) or beside what serves.
 
@@ -167,7 +171,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """For containers: the Dockerfile below the repository's root; empty where one is generated."""
     writable: tuple[str, ...] = ()
     """For containers: absolute folders that the service may write to; everything else is read-only, but for ``/tmp``."""
-    steps: tuple[CanaryStep, ...] = ()
+    steps: tuple[CanaryStep, ...] = CANARY_STEPS
+    """What a canary goes through before it gets everything, whether the module or a person's words ask for one."""
     drain_s: float = 10.0
     """The longest wait for requests under way before a process that traffic has left is stopped."""
     all_or_nothing: bool = False

@@ -108,16 +108,17 @@ def run_body(state: RunState) -> dict[str, Any]:
         "ended_at": state.ended_at,
         "duration_s": _seconds(state.started_at, state.ended_at),
         "error": state.error,
+        "summary": plain(state.summary),
         "tasks": tasks,
         "effects": [plain(entry) for entry in state.ledger.values()],
     }
 
 
 def _task_body(state: RunState, task_id: str) -> dict[str, Any]:
-    spec = next(item for item in state.run.graph if item.id == task_id)
+    spec = state.run.graph.specs[task_id]
     task = state.tasks[task_id]
     about = {"id": spec.id, "title": spec.title, "kind": spec.kind, "effect": str(spec.effect), "branch": spec.branch}
-    about |= {"needs": list(spec.needs), "when": spec.when}
+    about |= {"needs": list(spec.needs), "when": spec.when, "undoes": spec.undoes, "one_way": spec.one_way}
     return about | plain(task) | {"duration_s": _seconds(task.started_at, task.ended_at)}
 
 

@@ -21,6 +21,16 @@ def with_error(what: str, error: Doc) -> str:
     return f"{what}: {error['message']}{hint}" if error.get("message") else what
 
 
+def what_became(summary: Doc | None) -> list[str]:
+    """What became of what a run had begun: a line for each kind that there is."""
+    if not summary:
+        return []
+    left = [f"{item['task']} ({item['reason']})" for item in summary["left"]]
+    kinds = {"undone": summary["undone"], "not undone": left, "done and kept": summary["stands"]}
+    kinds["never begun"] = summary["never_begun"]
+    return [f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names]
+
+
 def _to_the_run(event: Doc) -> str:
     match event["type"]:
         case "RunSubmitted":
@@ -33,7 +43,8 @@ def _to_the_run(event: Doc) -> str:
         case "RunCancelRequested":
             return f"{event['by']} asks for the end: {event['reason']}"
         case "RunFinished":
-            return with_error(event["status"].replace("_", " "), event["error"])
+            ended = with_error(event["status"].replace("_", " "), event["error"])
+            return "; ".join([ended, *what_became(event.get("summary"))])
         case other:
             return other
 

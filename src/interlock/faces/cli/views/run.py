@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from interlock.faces.cli.text import Doc, duration, parsed, since
-from interlock.faces.cli.views.events import what_happened, with_error
+from interlock.faces.cli.views.events import what_became, what_happened, with_error
 from interlock.faces.cli.views.parts import DIM, STRONG, listing, next_step, state, title
 
 
@@ -68,6 +68,7 @@ class Progress:
     about: str = ""
     status: str = "pending"
     error: str = ""
+    became: list[str] = field(default_factory=list[str])
     began: datetime | None = None
     ended: datetime | None = None
     tasks: dict[str, Task] = field(default_factory=dict[str, Task])
@@ -83,6 +84,7 @@ class Progress:
             case "RunFinished":
                 self.status, self.ended = event["status"], at
                 self.error = with_error("", event["error"]).removeprefix(": ")
+                self.became = what_became(event.get("summary"))
             case _ if event.get("task") in self.tasks:
                 self._apply_to(self.tasks[event["task"]], event, at)
             case _:
@@ -91,7 +93,7 @@ class Progress:
     def _begin(self, run: Doc, at: datetime | None) -> None:
         self.run_id, self.about, self.began = run["run_id"], run["title"], at
         for spec in run["graph"]["tasks"]:
-            is_reserve = spec["when"] == "failed" or bool(spec["branch"])
+            is_reserve = spec["when"] == "failed" or bool(spec["branch"] or spec.get("undoes"))
             self.tasks[spec["id"]] = Task(spec["id"], spec["title"], is_reserve and run["role"] == "main")
 
     def _apply_to(self, task: Task, event: Doc, at: datetime | None) -> None:
@@ -172,4 +174,8 @@ class RunView:
         if progress.began:
             seconds = ((progress.ended or self._now) - progress.began).total_seconds()
             line.append(f"  {duration(max(0.0, seconds))}", style="default")
-        return line.append(f"\n{progress.error}", style="red") if progress.error else line
+        if progress.error:
+            line.append(f"\n{progress.error}", style="red")
+        for what in progress.became:
+            line.append(f"\n{what}", style="default")
+        return line

@@ -20,7 +20,7 @@ _EMPTY: tuple[Any, ...] = ({}, [], "", None)
 
 def is_straight(task: Doc) -> bool:
     """Whether a step runs when nothing goes wrong."""
-    return task["when"] == "succeeded" and not task["branch"]
+    return task["when"] == "succeeded" and not task["branch"] and not task.get("undoes")
 
 
 def outline(content: Doc) -> Iterable[RenderableType]:
@@ -78,6 +78,8 @@ def _step(number: int, task: Doc, grants: list[Doc]) -> RenderableType:
         ("runs", Text("\n").join(Text(f"$ {_quoted(argv)}") for argv in commands)),
         ("may", Group(*(_right(grant) for grant in grants)) if grants else ""),
         ("after" if is_straight(task) or task["when"] == "succeeded" else "if", _needs(task)),
+        ("undoes", _undoes(task)),
+        ("one-way", task.get("one_way", "")),
         ("limits", _limits(task)),
     ]
     return Group(head, Padding(pairs(rows), (0, 0, 0, 4), expand=False))
@@ -97,6 +99,12 @@ def _quoted(argv: list[str]) -> str:
 def _needs(task: Doc) -> str:
     needs = ", ".join(task["needs"])
     return needs if task["when"] == "succeeded" or not needs else f"one of these fails: {needs}"
+
+
+def _undoes(task: Doc) -> str:
+    """What a step takes back, and until when."""
+    settled = f", unless {task['settled_by']} has completed" if task.get("settled_by") else ""
+    return f"{task['undoes']}, if the run fails{settled}" if task.get("undoes") else ""
 
 
 def _limits(task: Doc) -> str:
