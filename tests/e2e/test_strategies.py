@@ -11,12 +11,12 @@ from harness.sample import MODULE, Sample
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-STEPS = [{"percent": 20, "bake": 0.8}, {"percent": 50, "bake": 0.8}]
+STEPS = [{"percent": 40, "bake": 1.5}, {"percent": 60, "bake": 1.5}]
 
 
 def canary(**analysis: Any) -> dict[str, Any]:
     """A module that comes as a canary; few requests are enough to judge it."""
-    return {"deploy": {"strategy": "canary", "steps": STEPS, "drain": "2s", "analysis": {"min_requests": 5} | analysis}}
+    return {"deploy": {"strategy": "canary", "steps": STEPS, "drain": "2s", "analysis": {"min_requests": 4} | analysis}}
 
 
 def rolling(replicas: int = 3) -> dict[str, Any]:
@@ -37,20 +37,20 @@ class TestCanary:
         sample.release("v1.1.0", canary())
         await plane.add(sample)
         await plane.deploy(sample, "v1.0.0")
-        async with plane.traffic(sample, pause_s=0.005) as answers:
+        async with plane.traffic(sample, pause_s=0.002) as answers:
             run = await plane.deploy(sample, "v1.1.0")
             await asyncio.sleep(0.2)
         assert lost(answers) == []
         assert answers[-1] == (200, "v1.1.0")
         tasks = tasks_of(run)
-        assert [tasks[f"{kind}-staging-{percent}"] for percent in (20, 50) for kind in ("shift", "analyse")] == [
+        assert [tasks[f"{kind}-staging-{percent}"] for percent in (40, 60) for kind in ("shift", "analyse")] == [
             "completed"
         ] * 4
-        (judged,) = [task for task in run["tasks"] if task["id"] == "analyse-staging-20"]
+        (judged,) = [task for task in run["tasks"] if task["id"] == "analyse-staging-40"]
         seen = {item["check"]["name"]: item for item in judged["output"]["analysis"]["comparisons"]}
         assert seen["error rate"]["candidate"]["value"] == 0
-        assert seen["error rate"]["candidate"]["samples"] >= 5
-        assert seen["error rate"]["stable"]["samples"] > seen["error rate"]["candidate"]["samples"]
+        assert seen["error rate"]["candidate"]["samples"] >= 4
+        assert seen["error rate"]["stable"]["samples"] >= 4
 
     async def test_one_that_fails_requests_is_aborted_by_its_analysis_and_quarantined(
         self, plane: Plane, sample: Sample
@@ -59,15 +59,15 @@ class TestCanary:
         sample.release("v1.1.0", canary(), fail_every=2)
         await plane.add(sample)
         await plane.deploy(sample, "v1.0.0")
-        async with plane.traffic(sample, pause_s=0.005) as answers:
+        async with plane.traffic(sample, pause_s=0.002) as answers:
             run = await plane.do(f"deploy {sample.name} v1.1.0 to staging")
             await asyncio.sleep(0.2)
         assert (run["status"], run["error"]["code"]) == ("rolled_back", "analysis_failed")
         tasks = tasks_of(run)
-        assert (tasks["analyse-staging-20"], tasks["switch-staging"]) == ("failed", "skipped")
+        assert (tasks["analyse-staging-40"], tasks["switch-staging"]) == ("failed", "skipped")
         counted = Counter(status for status, _ in answers)
         assert set(counted) == {200, 500}
-        assert counted[500] < 0.2 * sum(counted.values()), "no more than the canary's share was ever hurt"
+        assert counted[500] < 0.4 * sum(counted.values()), "no more than the canary's share was ever hurt"
         assert (await plane.ask(sample)) == (200, "v1.0.0")
         (incident,) = await plane.incidents(sample)
         assert incident["state"] == "resolved"
@@ -102,14 +102,14 @@ class TestCanary:
         assert (await plane.ended(run_id))["status"] == "completed"
         assert (await plane.ask(sample)) == (200, "v1.1.0")
 
-    @pytest.mark.parametrize("step", ["analyse-staging-20", "analyse-staging-50", "watch-staging"])
+    @pytest.mark.parametrize("step", ["analyse-staging-40", "analyse-staging-60", "watch-staging"])
     async def test_cancelled_at_a_step_all_traffic_goes_back(self, plane: Plane, sample: Sample, step: str) -> None:
         module = canary() | {"watch": MODULE["watch"] | {"window": 30}}
         sample.release("v1.0.0", canary())
         sample.release("v1.1.0", module)
         await plane.add(sample)
         await plane.deploy(sample, "v1.0.0")
-        async with plane.traffic(sample, pause_s=0.005) as answers:
+        async with plane.traffic(sample, pause_s=0.002) as answers:
             run_id = await plane.begin(f"deploy {sample.name} v1.1.0 to staging")
             await plane.task_runs(run_id, step)
             await plane.post(f"/runs/{run_id}/cancel", {"reason": "not today"})
@@ -129,7 +129,7 @@ class TestRolling:
         before = await plane.serving(sample)
         assert before is not None
         assert len(before["instances"]) == 3
-        async with plane.traffic(sample, pause_s=0.005) as answers:
+        async with plane.traffic(sample, pause_s=0.002) as answers:
             await plane.deploy(sample, "v1.1.0")
             await asyncio.sleep(0.2)
         after = await plane.serving(sample)
@@ -149,7 +149,7 @@ class TestRolling:
         sample.release("v1.1.0", rolling() | short, unhealthy_while=marker)
         await plane.add(sample)
         await plane.deploy(sample, "v1.0.0")
-        async with plane.traffic(sample, pause_s=0.005) as answers:
+        async with plane.traffic(sample, pause_s=0.002) as answers:
             run_id = await plane.begin(f"deploy {sample.name} v1.1.0 to staging")
             await plane.task_runs(run_id, "thin-staging-1")
             await asyncio.to_thread(_touch, marker)
@@ -169,7 +169,7 @@ class TestInstances:
         await plane.deploy(sample, "v1.0.0")
         serving = await plane.serving(sample)
         assert serving is not None
-        async with plane.traffic(sample, pause_s=0.005) as answers:
+        async with plane.traffic(sample, pause_s=0.002) as answers:
             await plane.host.stop(serving["instances"][0]["key"], 1)
             await asyncio.sleep(0.5)
         assert lost(answers) == []

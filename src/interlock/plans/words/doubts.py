@@ -75,7 +75,8 @@ def unknown_version(word: Tagged, service: ServiceWords | None, nearest: Sequenc
     of_service = f" of {quote(service.name)}" if service else ""
     # Of digits alone it may be a number as well as a commit.
     kinds = ["a branch", "a tag", *(["a commit"] if is_commit(said) else [])]
-    message = f"{quote(said)} is no known version{of_service}. Is it {' or '.join(kinds)}? Or did you mean another version?"
+    asked = f"Is it {' or '.join(kinds)}? Or did you mean another version?"
+    message = f"{quote(said)} is no known version{of_service}. {asked}"
     choices = [f"{kind.split()[-1]} {said}" for kind in kinds] if word.token.kind == "word" else []
     return Doubt(message, "not_understood", word.span, [*(spell(name, lexicon) for name in nearest), *choices])
 
