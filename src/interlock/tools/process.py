@@ -4,22 +4,18 @@ All are keyed: the host takes one process a key, in an exclusive folder, and kno
 survives the control plane; whoever comes back to it waits for its end instead of running it again.
 """
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from interlock.core.errors import Conflict, InterlockError, Internal, Invalid, Unavailable
+from interlock.core.errors import Conflict, InterlockError, Internal, Unavailable
 from interlock.tools.model import Call, Done, Effect, Keying, NotDone, Probe, Tool, Unknown
 from interlock.tools.ports import Host, ProcessSpec, ProcessStatus
+from interlock.tools.secrets import SecretSource, secret_values
 
 TAIL_BYTES = 4000
 PORT_PLACEHOLDER = "{port}"
-
-SecretSource = Callable[[str], str | None]
-"""The value behind a secret's reference, given with ``_`` for whatever is no letter or digit; None where there is none. Called
-when a process starts, never before."""
 
 
 class CommandInput(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +57,7 @@ class RunCommand:
             kind="job",
             commands=tuple(tuple(command) for command in arguments.commands),
             folder=arguments.folder,
-            environment={**self._base, **arguments.environment} | _secret_values(arguments.secrets, self._secrets),
+            environment={**self._base, **arguments.environment} | secret_values(arguments.secrets, self._secrets),
             secret_variables=tuple(arguments.secrets),
             timeout_s=arguments.timeout_s,
         )
@@ -131,7 +127,7 @@ class StartProcess:
             kind="service",
             commands=tuple(_with_port(command, arguments.port) for command in arguments.commands),
             folder=arguments.folder,
-            environment={**self._base, **arguments.environment, **port} | _secret_values(arguments.secrets, self._secrets),
+            environment={**self._base, **arguments.environment, **port} | secret_values(arguments.secrets, self._secrets),
             secret_variables=tuple(arguments.secrets),
             grace_s=arguments.grace_s,
             max_restarts=arguments.max_restarts,
@@ -214,22 +210,6 @@ def process_tools(host: Host, base: Mapping[str, str], secrets: SecretSource) ->
 
 def _with_port(command: list[str], port: int | None) -> tuple[str, ...]:
     return tuple(command) if port is None else tuple(word.replace(PORT_PLACEHOLDER, str(port)) for word in command)
-
-
-def _secret_values(references: dict[str, str], source: SecretSource) -> dict[str, str]:
-    values: dict[str, str] = {}
-    for variable, reference in references.items():
-        # No shell can set a variable with any other character in its name.
-        name = re.sub(r"[^A-Za-z0-9]", "_", reference)
-        value = source(name)
-        if value is None:
-            raise Invalid(
-                "secret_missing",
-                f"there is no secret {reference!r} for {variable}",
-                hint=f"set INTERLOCK_SECRET_{name.upper()} in the environment of interlock serve, and start it again",
-            )
-        values[variable] = value
-    return values
 
 
 async def _tail(host: Host, key: str) -> str:
