@@ -47,7 +47,8 @@ class TestFakeEngine(ContainerBehaviour, RegistryBehaviour):
 class TestDockerEngine(ContainerBehaviour, RegistryBehaviour):
     @pytest.fixture
     async def engine(self, container_engine: TestEngine) -> AsyncIterator[DockerEngine]:
-        engine = DockerEngine(container_engine.url, f"tests-{uuid4().hex[:12]}")
+        name = f"tests-{uuid4().hex[:12]}"
+        engine = DockerEngine(container_engine.url, lambda: name)
         yield engine
         keys = list(await engine.list())
         await asyncio.gather(*(engine.stop(key, 0) for key in keys))
@@ -74,7 +75,8 @@ class TestDockerEngine(ContainerBehaviour, RegistryBehaviour):
     async def test_control_planes_on_one_engine_do_not_see_each_other(
         self, engine: DockerEngine, container_engine: TestEngine, image: str
     ) -> None:
-        other = DockerEngine(container_engine.url, f"tests-{uuid4().hex[:12]}")
+        name = f"tests-{uuid4().hex[:12]}"
+        other = DockerEngine(container_engine.url, lambda: name)
         await engine.start("mine", job(image, SAYS))
         assert (await other.status("mine")).state == "absent"
         assert await other.list() == {}

@@ -9,12 +9,12 @@ from typing import Any
 
 import msgspec
 
-from interlock.core.errors import Conflict, InterlockError, Internal, Unavailable
+from interlock.core.errors import Conflict, Unavailable
+from interlock.tools.endings import ending, job_failure, tail_of
 from interlock.tools.model import Call, Done, Effect, Keying, NotDone, Probe, Tool, Unknown
-from interlock.tools.ports import Host, ProcessSpec, ProcessStatus
+from interlock.tools.ports import Host, ProcessSpec, Workloads
 from interlock.tools.secrets import SecretSource, secret_values
 
-TAIL_BYTES = 4000
 PORT_PLACEHOLDER = "{port}"
 
 
@@ -67,11 +67,11 @@ class RunCommand:
             if error.code != "process_exists":
                 raise
         status = await self._host.wait(call.key)
-        tail = await _tail(self._host, call.key)
+        tail = await tail_of(self._host, call.key)
         if status.state == "exited" and status.reason == "completed":
             sizes = {"output_bytes": status.output_bytes, "dropped_bytes": status.dropped_bytes}
             return CommandOutput(key=call.key, tail=tail, **sizes)
-        raise _job_failure(status, arguments, tail)
+        raise job_failure(status, arguments.commands, arguments.timeout_s, tail)
 
     async def probe(self, call: Call, arguments: CommandInput) -> Probe:
         status = await self._host.status(call.key)
@@ -80,7 +80,7 @@ class RunCommand:
             return Unknown(status.message, {"key": call.key, "tail": "", **sizes})
         if status.state == "exited" and status.reason == "completed":
             sizes = {"output_bytes": status.output_bytes, "dropped_bytes": status.dropped_bytes}
-            return Done({"key": call.key, "tail": await _tail(self._host, call.key), **sizes})
+            return Done({"key": call.key, "tail": await tail_of(self._host, call.key), **sizes})
         # Running or failed is for `act` to take up: the key cannot be used for a second process.
         return NotDone()
 
@@ -142,7 +142,7 @@ class StartProcess:
         if status.state == "exited" and status.reason == "port_taken":
             raise Conflict("port_taken", status.message or f"port {arguments.port} is taken", where=call.task_id)
         if status.state in {"absent", "exited", "lost"}:
-            raise Conflict("not_started", _ending(status), where=call.task_id, tail=await _tail(self._host, call.key))
+            raise Conflict("not_started", ending(status), where=call.task_id, tail=await tail_of(self._host, call.key))
         return StartOutput(key=call.key, port=arguments.port)
 
     async def probe(self, call: Call, arguments: StartInput) -> Probe:
@@ -183,7 +183,7 @@ class StopProcess:
     input = StopInput
     output = StopOutput
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Workloads) -> None:
         self._host = host
 
     async def act(self, call: Call, arguments: StopInput) -> StopOutput:
@@ -210,32 +210,3 @@ def process_tools(host: Host, base: Mapping[str, str], secrets: SecretSource) ->
 
 def _with_port(command: list[str], port: int | None) -> tuple[str, ...]:
     return tuple(command) if port is None else tuple(word.replace(PORT_PLACEHOLDER, str(port)) for word in command)
-
-
-async def _tail(host: Host, key: str) -> str:
-    return (await host.log(key, -TAIL_BYTES, TAIL_BYTES)).text
-
-
-def _ending(status: ProcessStatus) -> str:
-    how = {
-        "absent": "it never started",
-        "lost": "its supervisor is gone",
-        "timeout": "it ran out of time",
-        "gave_up": f"it ended {status.restarts + 1} times",
-    }
-    how_it_ended = how.get(status.reason) or how.get(status.state) or f"exit code {status.exit_code}"
-    return f"{how_it_ended}: {status.message}" if status.message else how_it_ended
-
-
-def _job_failure(status: ProcessStatus, arguments: CommandInput, tail: str) -> InterlockError:
-    shown = " && ".join(" ".join(command) for command in arguments.commands)
-    if status.reason == "timeout":
-        message = f"`{shown}` was ended after {arguments.timeout_s:g} s"
-        return Conflict("command_timeout", message, hint="see the end of its output", tail=tail)
-    if status.state == "exited":
-        hint = "see the end of its output"
-        return Conflict("command_failed", f"`{shown}`: {_ending(status)}", hint=hint, tail=tail, exit_code=status.exit_code)
-    if status.state == "lost":
-        hint = "the host was restarted or the supervisor killed; ask for the deployment again"
-        return Conflict("command_lost", f"`{shown}` vanished", hint=hint, tail=tail)
-    return Internal("command_state", f"`{shown}` is {status.state}: {status.message}")

@@ -8,13 +8,12 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import IO, Any
-
-import aiohttp
-from aiodocker import Docker
-from aiodocker.exceptions import DockerError
+from typing import IO, TYPE_CHECKING, Any
 
 from interlock.core.errors import Unavailable
+
+if TYPE_CHECKING:
+    import aiohttp
 
 Data = dict[str, Any]
 
@@ -49,8 +48,9 @@ class Connection:
     ) -> Any:
         """One request with a JSON answer; None where the answer is empty, and for "not modified" the number 304."""
         data = json.dumps(body) if isinstance(body, dict | list) else body
-        limits = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_S)
-        async with self._request(method, path, params, data, {"Content-Type": "application/json"}, limits) as response:
+        async with self._request(
+            method, path, params, data, {"Content-Type": "application/json"}, total_s=timeout_s
+        ) as response:
             content = await response.read()
             if response.status == 304:
                 return 304
@@ -58,8 +58,7 @@ class Connection:
 
     async def read(self, path: str, params: Data) -> bytes:
         """The raw answer to a GET."""
-        limits = aiohttp.ClientTimeout(total=ANSWER_S, sock_connect=_CONNECT_S)
-        async with self._request("GET", path, params, None, {}, limits) as response:
+        async with self._request("GET", path, params, None, {}, total_s=ANSWER_S) as response:
             return await response.read()
 
     async def follow(
@@ -72,9 +71,8 @@ class Connection:
         idle_s: float | None = None,
     ) -> AsyncGenerator[Data]:
         """The progress of a long POST, object by object; one has to come every ``idle_s``. An error among them is raised."""
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=idle_s)
         data = None if body is None else _pieces(body)
-        async with self._request("POST", path, params, data, dict(headers or {}), limits) as response:
+        async with self._request("POST", path, params, data, dict(headers or {}), idle_s=idle_s) as response:
             pending = b""
             async for piece in response.content.iter_any():
                 *lines, pending = (pending + piece).split(b"\n")
@@ -86,14 +84,32 @@ class Connection:
 
     @asynccontextmanager
     async def _request(
-        self, method: str, path: str, params: Data | None, data: Any, headers: dict[str, str], limits: aiohttp.ClientTimeout
-    ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        self,
+        method: str,
+        path: str,
+        params: Data | None,
+        data: Any,
+        headers: dict[str, str],
+        *,
+        total_s: float | None = None,
+        idle_s: float | None = None,
+    ) -> AsyncGenerator["aiohttp.ClientResponse"]:
+        # Loaded at the first call: they take longer to load than a server may to start, and many have no engine.
+        import aiohttp  # noqa: PLC0415
+        from aiodocker import Docker  # noqa: PLC0415
+        from aiodocker.exceptions import DockerError  # noqa: PLC0415
+
         url = self._url or _usual_socket()
+        limits = aiohttp.ClientTimeout(total=total_s, sock_connect=_CONNECT_S, sock_read=idle_s)
         try:
             async with Docker(url=url, timeout=aiohttp.ClientTimeout(total=ANSWER_S, sock_connect=_CONNECT_S)) as docker:
                 query = docker._query  # pyright: ignore[reportPrivateUsage] - its methods decode what has to stay bytes
                 async with query(path, method, params=params, data=data, headers=headers, timeout=limits) as response:
-                    yield response
+                    try:
+                        yield response
+                    finally:
+                        # Also where its end was not waited for: nobody else will.
+                        response.close()
         except DockerError as error:
             if error.status == _NO_CONNECTION:
                 raise down(error.message, url) from error

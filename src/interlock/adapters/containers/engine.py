@@ -19,15 +19,14 @@ from interlock.adapters.containers.configuration import (
 from interlock.adapters.containers.connection import ANSWER_S, Connection, Data, Refusal
 from interlock.adapters.containers.failures import translated
 from interlock.adapters.containers.folders import folders_archive, holder_configuration, holder_name, owner
-from interlock.adapters.containers.images import Images, RegistryAuth, no_registry_auth
+from interlock.adapters.containers.images import Images, Instance, RegistryAuth, no_registry_auth
 from interlock.adapters.containers.observation import NO_SPACE, is_marked, never_ran, observe
 from interlock.adapters.containers.output import Anchor, chunk, place, take_apart
 from interlock.core.canonical import canonical_json
-from interlock.core.errors import Conflict, Invalid, Unavailable
+from interlock.core.errors import Conflict, Unavailable
 from interlock.tools.containers.ports import INSTANCE_LABEL, KEY_LABEL, ContainerSpec, EngineInfo
 from interlock.tools.ports import LogChunk, ProcessStatus
 
-_INSTANCE = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 _ENDED = frozenset({"absent", "exited", "lost"})
 _START_S = 60.0
 _STOP_MARGIN_S = 20.0
@@ -43,13 +42,11 @@ class DockerEngine(Images):
     """The `ContainerEngine` port over the API that Docker and Podman share.
 
     ``url`` is ``unix://`` or ``tcp://``; empty takes the first of the usual sockets that is there at each call. ``instance``
-    says which control plane this is (``[a-z0-9-]``). ``auth`` gives the credentials for a registry; one on the loopback
+    says which control plane this is. ``auth`` gives the credentials for a registry; one on the loopback
     interface needs none. Every method raises Invalid ``process_key`` for what is not a key.
     """
 
-    def __init__(self, url: str, instance: str, auth: RegistryAuth = no_registry_auth) -> None:
-        if not _INSTANCE.fullmatch(instance):
-            raise Invalid("engine_instance", f"not a name for a control plane: {instance!r}")
+    def __init__(self, url: str, instance: Instance, auth: RegistryAuth = no_registry_auth) -> None:
         super().__init__(Connection(url), instance, auth)
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._starting: set[str] = set()

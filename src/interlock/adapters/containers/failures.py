@@ -9,7 +9,8 @@ from interlock.adapters.containers.observation import NO_SPACE
 from interlock.core.errors import Conflict, InterlockError, Internal, Invalid, Unavailable
 
 _NO_IMAGE = re.compile(
-    r"no such image|image not known|image does not exist locally|manifest unknown|manifest for .* not found|not found: manifest",
+    r"no such image|image not known|image does not exist locally|manifest unknown|manifest for .* not found|"
+    r"not found: manifest",
     re.IGNORECASE,
 )
 _NO_REGISTRY = re.compile(

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +21,10 @@ from interlock.tools.containers.ports import INSTANCE_LABEL, BuildSpec, ImageSta
 RegistryAuth = Callable[[str], Mapping[str, str] | None]
 """The credentials for a registry (``host:port``), as the engine's API takes them; None where it asks for none."""
 
+Instance = Callable[[], str]
+"""Which control plane this is (``[a-z0-9-]``, up to 41); asked at each call."""
+
+_INSTANCE = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 _TAIL_CHARACTERS = 4000
 _TRANSFER_S = 1800.0
 _IDLE_S = 120.0
@@ -34,11 +39,19 @@ def no_registry_auth(_registry: str) -> Mapping[str, str] | None:
 class Images:
     """The half of the `ContainerEngine` port that is about images."""
 
-    def __init__(self, connection: Connection, instance: str, auth: RegistryAuth) -> None:
+    def __init__(self, connection: Connection, instance: Instance, auth: RegistryAuth) -> None:
         self._connection = connection
-        self._instance = instance
+        self._give_instance = instance
         self._auth = auth
         self._ask = connection.ask
+
+    @property
+    def _instance(self) -> str:
+        """Raises Invalid ``engine_instance`` for what cannot be a part of a container's name."""
+        instance = self._give_instance()
+        if not _INSTANCE.fullmatch(instance):
+            raise Invalid("engine_instance", f"not a name for a control plane: {instance!r}")
+        return instance
 
     async def build(self, spec: BuildSpec, on_output: OnOutput) -> str:
         tail = ""
