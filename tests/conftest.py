@@ -1,11 +1,12 @@
 """What tests of every kind share: a database with all tables, a scope, a clock that stands still."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from harness.containers import TestEngine, Unusable, test_engine
 from harness.engine import make_tables
 from interlock.core.scope import Scope
 from interlock.db.database import Database
@@ -15,6 +16,16 @@ from interlock.testing.clocks import ManualClock
 @pytest.fixture
 def scope() -> Scope:
     return Scope(tenant="default", principal="user:owner", origin="test", correlation_id="cor_test")
+
+
+@pytest.fixture(scope="session")
+def container_engine() -> Iterator[TestEngine]:
+    """The machine's container engine, shared with all other test sessions; skips where there can be none."""
+    try:
+        with test_engine() as engine:
+            yield engine
+    except Unusable as problem:
+        pytest.skip(f"no container engine: {problem}")
 
 
 @pytest.fixture

@@ -49,6 +49,11 @@ class Settings(BaseSettings):
     watch_health_failures: int = Field(default=3, ge=1)
     watch_restarts: int = Field(default=3, ge=1)
 
+    container_engine: str = Field(default="", pattern=r"^$|^(unix|tcp)://", description="Empty: the first usual socket.")
+    container_registry: str = Field(default="", pattern=r"^$|^[A-Za-z0-9.-]+(:\d+)?(/[a-z0-9._/-]+)?$")
+    container_python_image: str = Field(default="python:3.12-slim", min_length=1)
+    container_node_image: str = Field(default="node:22-slim", min_length=1)
+
     inherit: Annotated[tuple[str, ...], NoDecode] = _comma_separated(
         "PATH,LANG,SSL_CERT_FILE,SSL_CERT_DIR,REQUESTS_CA_BUNDLE,CURL_CA_BUNDLE,NODE_EXTRA_CA_CERTS,PIP_CERT,PIP_INDEX_URL,"
         "PIP_EXTRA_INDEX_URL,PIP_FIND_LINKS,PIP_CONFIG_FILE,NPM_CONFIG_REGISTRY,HTTP_PROXY,HTTPS_PROXY,NO_PROXY",

@@ -227,7 +227,7 @@ def test_tests_that_need_more_than_the_service_run_in_an_environment_of_their_ow
     [
         {},
         {"README.md": "x"},
-        {"package.json": "{}", "index.js": "", "tool.py": SCRIPT, "a.js": "", "b.js": "", "c.js": ""},
+        {"composer.json": "{}", "index.js": "", "tool.py": SCRIPT, "a.js": "", "b.js": "", "c.js": ""},
         {"tests/test_app.py": FLASK, "docs/conf.py": FLASK},
     ],
 )

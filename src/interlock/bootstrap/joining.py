@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from interlock.adapters.caddy.forwarder import CaddyForwarder
+from interlock.adapters.containers.engine import DockerEngine
 from interlock.adapters.git.git import GitProgram
 from interlock.adapters.hosts.local import LocalHost
 from interlock.adapters.http.client import HttpxClient
@@ -51,6 +52,8 @@ from interlock.sources.service import Sources
 from interlock.tenancy.service import Tenancy
 from interlock.tenancy.submissions import Submissions
 from interlock.tools.checkout import Checkout, RemoveCheckout
+from interlock.tools.containers.images import image_tools
+from interlock.tools.containers.workloads import container_tools
 from interlock.tools.http import HttpCheck
 from interlock.tools.process import process_tools
 from interlock.tools.service import Toolbox
@@ -81,9 +84,16 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
     observer = Observer(targets, forwarder, http, clock)
 
     base = _base_environment(home, settings.inherit, environ)
+    containers = DockerEngine(settings.container_engine, lambda: signer.public_key(scope.tenant)[:16])
+
+    def secrets(name: str) -> str | None:
+        return environ.get(_secret_variable(name))
+
     toolbox = Toolbox(
         [
-            *process_tools(host, base, lambda name: environ.get(_secret_variable(name))),
+            *process_tools(host, base, secrets),
+            *image_tools(containers),
+            *container_tools(containers, secrets),
             Checkout(git),
             RemoveCheckout(git),
             HttpCheck(http),

@@ -231,11 +231,14 @@ def _spec(kind: str, commands: tuple[tuple[str, ...], ...], fields: dict[str, An
 
 
 @contextmanager
-def _refused(kind: type[InterlockError], code: str) -> Generator[None]:
+def refused(kind: type[InterlockError], code: str) -> Generator[list[InterlockError]]:
+    """What is inside has to be refused so; the error is in the list afterwards."""
+    found: list[InterlockError] = []
     try:
-        yield
+        yield found
     except kind as error:
         if error.code == code:
+            found.append(error)
             return
         raise
     raise AssertionError(f"not refused as {code}")
@@ -275,9 +278,9 @@ class HostBehaviour:
 
     async def test_a_key_is_used_once(self, host: Host) -> None:
         async with _started(host, "once", service(STAYS)):
-            with _refused(Conflict, "process_exists"):
+            with refused(Conflict, "process_exists"):
                 await host.start("once", service(STAYS))
-        with _refused(Conflict, "process_exists"):
+        with refused(Conflict, "process_exists"):
             await host.start("once", job(SAYS))
 
     async def test_of_many_starts_under_one_key_one_wins(self, host: Host) -> None:
@@ -297,14 +300,14 @@ class HostBehaviour:
 
     async def test_what_is_not_a_key_is_refused(self, host: Host) -> None:
         for key in ("", "..", "../up", "a/b", "-a", "A", "a b", "a\n", "a" * 102):
-            with _refused(Invalid, "process_key"):
+            with refused(Invalid, "process_key"):
                 await host.start(key, job(SAYS))
-            with _refused(Invalid, "process_key"):
+            with refused(Invalid, "process_key"):
                 await host.status(key)
 
     async def test_a_specification_without_a_command_is_refused(self, host: Host) -> None:
         for commands in ((), ((),)):
-            with _refused(Invalid, "process_spec"):
+            with refused(Invalid, "process_spec"):
                 await host.start("empty", job(*commands))
         assert (await host.status("empty")).state == "absent"
 
@@ -383,7 +386,7 @@ class HostBehaviour:
 
     async def test_only_what_has_ended_can_be_removed(self, host: Host) -> None:
         async with _started(host, "gone", service(STAYS)):
-            with _refused(Conflict, "process_running"):
+            with refused(Conflict, "process_running"):
                 await host.remove("gone")
         await host.remove("gone")
         await host.remove("gone")

@@ -4,22 +4,18 @@ All are keyed: the host takes one process a key, in an exclusive folder, and kno
 survives the control plane; whoever comes back to it waits for its end instead of running it again.
 """
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from interlock.core.errors import Conflict, InterlockError, Internal, Invalid, Unavailable
+from interlock.core.errors import Conflict, Unavailable
+from interlock.tools.endings import ending, job_failure, tail_of
 from interlock.tools.model import Call, Done, Effect, Keying, NotDone, Probe, Tool, Unknown
-from interlock.tools.ports import Host, ProcessSpec, ProcessStatus
+from interlock.tools.ports import Host, ProcessSpec, Workloads
+from interlock.tools.secrets import SecretSource, secret_values
 
-TAIL_BYTES = 4000
 PORT_PLACEHOLDER = "{port}"
-
-SecretSource = Callable[[str], str | None]
-"""The value behind a secret's reference, given with ``_`` for whatever is no letter or digit; None where there is none. Called
-when a process starts, never before."""
 
 
 class CommandInput(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +57,7 @@ class RunCommand:
             kind="job",
             commands=tuple(tuple(command) for command in arguments.commands),
             folder=arguments.folder,
-            environment={**self._base, **arguments.environment} | _secret_values(arguments.secrets, self._secrets),
+            environment={**self._base, **arguments.environment} | secret_values(arguments.secrets, self._secrets),
             secret_variables=tuple(arguments.secrets),
             timeout_s=arguments.timeout_s,
         )
@@ -71,11 +67,11 @@ class RunCommand:
             if error.code != "process_exists":
                 raise
         status = await self._host.wait(call.key)
-        tail = await _tail(self._host, call.key)
+        tail = await tail_of(self._host, call.key)
         if status.state == "exited" and status.reason == "completed":
             sizes = {"output_bytes": status.output_bytes, "dropped_bytes": status.dropped_bytes}
             return CommandOutput(key=call.key, tail=tail, **sizes)
-        raise _job_failure(status, arguments, tail)
+        raise job_failure(status, arguments.commands, arguments.timeout_s, tail)
 
     async def probe(self, call: Call, arguments: CommandInput) -> Probe:
         status = await self._host.status(call.key)
@@ -84,7 +80,7 @@ class RunCommand:
             return Unknown(status.message, {"key": call.key, "tail": "", **sizes})
         if status.state == "exited" and status.reason == "completed":
             sizes = {"output_bytes": status.output_bytes, "dropped_bytes": status.dropped_bytes}
-            return Done({"key": call.key, "tail": await _tail(self._host, call.key), **sizes})
+            return Done({"key": call.key, "tail": await tail_of(self._host, call.key), **sizes})
         # Running or failed is for `act` to take up: the key cannot be used for a second process.
         return NotDone()
 
@@ -131,7 +127,7 @@ class StartProcess:
             kind="service",
             commands=tuple(_with_port(command, arguments.port) for command in arguments.commands),
             folder=arguments.folder,
-            environment={**self._base, **arguments.environment, **port} | _secret_values(arguments.secrets, self._secrets),
+            environment={**self._base, **arguments.environment, **port} | secret_values(arguments.secrets, self._secrets),
             secret_variables=tuple(arguments.secrets),
             grace_s=arguments.grace_s,
             max_restarts=arguments.max_restarts,
@@ -146,7 +142,7 @@ class StartProcess:
         if status.state == "exited" and status.reason == "port_taken":
             raise Conflict("port_taken", status.message or f"port {arguments.port} is taken", where=call.task_id)
         if status.state in {"absent", "exited", "lost"}:
-            raise Conflict("not_started", _ending(status), where=call.task_id, tail=await _tail(self._host, call.key))
+            raise Conflict("not_started", ending(status), where=call.task_id, tail=await tail_of(self._host, call.key))
         return StartOutput(key=call.key, port=arguments.port)
 
     async def probe(self, call: Call, arguments: StartInput) -> Probe:
@@ -187,7 +183,7 @@ class StopProcess:
     input = StopInput
     output = StopOutput
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Workloads) -> None:
         self._host = host
 
     async def act(self, call: Call, arguments: StopInput) -> StopOutput:
@@ -214,48 +210,3 @@ def process_tools(host: Host, base: Mapping[str, str], secrets: SecretSource) ->
 
 def _with_port(command: list[str], port: int | None) -> tuple[str, ...]:
     return tuple(command) if port is None else tuple(word.replace(PORT_PLACEHOLDER, str(port)) for word in command)
-
-
-def _secret_values(references: dict[str, str], source: SecretSource) -> dict[str, str]:
-    values: dict[str, str] = {}
-    for variable, reference in references.items():
-        # No shell can set a variable with any other character in its name.
-        name = re.sub(r"[^A-Za-z0-9]", "_", reference)
-        value = source(name)
-        if value is None:
-            raise Invalid(
-                "secret_missing",
-                f"there is no secret {reference!r} for {variable}",
-                hint=f"set INTERLOCK_SECRET_{name.upper()} in the environment of interlock serve, and start it again",
-            )
-        values[variable] = value
-    return values
-
-
-async def _tail(host: Host, key: str) -> str:
-    return (await host.log(key, -TAIL_BYTES, TAIL_BYTES)).text
-
-
-def _ending(status: ProcessStatus) -> str:
-    how = {
-        "absent": "it never started",
-        "lost": "its supervisor is gone",
-        "timeout": "it ran out of time",
-        "gave_up": f"it ended {status.restarts + 1} times",
-    }
-    how_it_ended = how.get(status.reason) or how.get(status.state) or f"exit code {status.exit_code}"
-    return f"{how_it_ended}: {status.message}" if status.message else how_it_ended
-
-
-def _job_failure(status: ProcessStatus, arguments: CommandInput, tail: str) -> InterlockError:
-    shown = " && ".join(" ".join(command) for command in arguments.commands)
-    if status.reason == "timeout":
-        message = f"`{shown}` was ended after {arguments.timeout_s:g} s"
-        return Conflict("command_timeout", message, hint="see the end of its output", tail=tail)
-    if status.state == "exited":
-        hint = "see the end of its output"
-        return Conflict("command_failed", f"`{shown}`: {_ending(status)}", hint=hint, tail=tail, exit_code=status.exit_code)
-    if status.state == "lost":
-        hint = "the host was restarted or the supervisor killed; ask for the deployment again"
-        return Conflict("command_lost", f"`{shown}` vanished", hint=hint, tail=tail)
-    return Internal("command_state", f"`{shown}` is {status.state}: {status.message}")

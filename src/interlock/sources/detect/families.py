@@ -4,12 +4,13 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from interlock.sources.detect.detection import Detection
 from interlock.sources.detect.files import Files, Read
+from interlock.sources.detect.node import detect_node
 from interlock.sources.detect.python import detect_python
 
 Family = Callable[[Files, str], Awaitable[Detection | None]]
 """Looks at the files of the repository with the given name; None where it is of another family."""
 
-FAMILIES: tuple[Family, ...] = (detect_python,)
+FAMILIES: tuple[Family, ...] = (detect_python, detect_node)
 
 
 async def detect_stack(paths: Sequence[str], read: Read, name: str) -> Detection | None:

@@ -1,0 +1,207 @@
+"""Tools that run containers: a job that ends, a service that stays, and its stop.
+
+Keyed as the tools of processes are (`interlock.tools.process`), and with the same output: the engine takes one container a
+name, and knows afterwards what became of it.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from interlock.core.errors import Conflict, Unavailable
+from interlock.tools.containers.ports import ContainerEngine, ContainerLimits, ContainerSpec
+from interlock.tools.endings import ending, job_failure, tail_of
+from interlock.tools.model import Call, Done, Effect, Keying, NotDone, Probe, Tool, Unknown
+from interlock.tools.ports import ProcessStatus
+from interlock.tools.process import CommandOutput, StartOutput, StopInput, StopOutput, StopProcess
+from interlock.tools.secrets import SecretSource, secret_values
+
+PORT_PLACEHOLDER = "{port}"
+_PAST_THE_END = 1 << 62
+"""Where a log is read for nothing but its length."""
+
+
+class RunContainerInput(msgspec.Struct, frozen=True, kw_only=True):
+    """``commands`` run one after the other, each in a new container of ``image`` (an id or a reference with a digest). An empty
+    one is the image's own."""
+
+    image: str
+    commands: list[list[str]]
+    environment: dict[str, str] = {}
+    secrets: dict[str, str] = {}
+    """Variable -> reference of a secret; the value joins the environment when the container starts."""
+    limits: ContainerLimits = ContainerLimits()
+    writable: list[str] = []
+    labels: dict[str, str] = {}
+    timeout_s: float = 1800.0
+    """For each command. After a death of the control plane it is counted anew."""
+
+
+class RunContainer:
+    """``container.run``: run commands in an image to their end. Raises Conflict ``command_failed`` with the output's end."""
+
+    name = "container.run"
+    effect = Effect.WRITE
+    keying: Keying = "keyed"
+    input = RunContainerInput
+    output = CommandOutput
+
+    def __init__(self, engine: ContainerEngine, secrets: SecretSource) -> None:
+        self._engine = engine
+        self._secrets = secrets
+
+    async def act(self, call: Call, arguments: RunContainerInput) -> CommandOutput:
+        output_bytes, key = 0, call.key
+        for number, command in enumerate(arguments.commands):
+            key = _key(call, number)
+            status = await self._run(key, command, arguments)
+            tail = await tail_of(self._engine, key)
+            if (status.state, status.reason) != ("exited", "completed"):
+                raise job_failure(status, [command], arguments.timeout_s, tail)
+            output_bytes += await self._length(key)
+        return CommandOutput(key=key, tail=await tail_of(self._engine, key), output_bytes=output_bytes, dropped_bytes=0)
+
+    async def _run(self, key: str, command: list[str], arguments: RunContainerInput) -> ProcessStatus:
+        spec = ContainerSpec(
+            kind="job",
+            image=arguments.image,
+            command=tuple(command),
+            environment=arguments.environment | secret_values(arguments.secrets, self._secrets),
+            secret_variables=tuple(arguments.secrets),
+            limits=arguments.limits,
+            writable=tuple(arguments.writable),
+            labels=arguments.labels,
+        )
+        try:
+            await self._engine.start(key, spec)
+        except Conflict as error:
+            if error.code != "process_exists":
+                raise
+        status = await self._engine.wait(key, arguments.timeout_s)
+        if status.state == "unknown":
+            raise Unavailable("engine_down", f"the engine went away while {key} ran: {status.message}", where=key)
+        if status.state in {"running", "starting"}:
+            await self._engine.stop(key)
+            return msgspec.structs.replace(status, state="exited", reason="timeout")
+        return status
+
+    async def _length(self, key: str) -> int:
+        return (await self._engine.log(key, _PAST_THE_END, 0)).next_offset
+
+    async def probe(self, call: Call, arguments: RunContainerInput) -> Probe:
+        key = _key(call, len(arguments.commands) - 1)
+        status = await self._engine.status(key)
+        if status.state == "unknown":
+            return Unknown(status.message, {"key": key, "tail": "", "output_bytes": 0, "dropped_bytes": 0})
+        if (status.state, status.reason) != ("exited", "completed"):
+            # Running or failed is for `act` to take up: no key can be used for a second container.
+            return NotDone()
+        lengths = [await self._length(_key(call, number)) for number in range(len(arguments.commands))]
+        sizes = {"output_bytes": sum(lengths), "dropped_bytes": 0}
+        return Done({"key": key, "tail": await tail_of(self._engine, key), **sizes})
+
+    async def abort(self, call: Call, arguments: RunContainerInput) -> None:
+        for number in range(len(arguments.commands)):
+            await self._engine.stop(_key(call, number), 1.0)
+
+
+class StartContainerInput(msgspec.Struct, frozen=True, kw_only=True):
+    """``port`` is where the service is reached on this machine, ``container_port`` where it listens inside (the same when not
+    said): that one replaces ``{port}`` in the command and becomes ``PORT``. No ``command``: the image's own."""
+
+    image: str
+    command: list[str] = []
+    environment: dict[str, str] = {}
+    secrets: dict[str, str] = {}
+    port: int | None = None
+    container_port: int | None = None
+    limits: ContainerLimits = ContainerLimits()
+    writable: list[str] = []
+    labels: dict[str, str] = {}
+    user: str = ""
+    grace_s: float = 10.0
+    max_restarts: int = 5
+
+
+class StartContainer:
+    """``container.start``: start a service. Raises Conflict ``port_taken`` (try another one) or ``not_started``."""
+
+    name = "container.start"
+    effect = Effect.DEPLOY
+    keying: Keying = "keyed"
+    input = StartContainerInput
+    output = StartOutput
+
+    def __init__(self, engine: ContainerEngine, secrets: SecretSource) -> None:
+        self._engine = engine
+        self._secrets = secrets
+
+    async def act(self, call: Call, arguments: StartContainerInput) -> StartOutput:
+        try:
+            status = await self._engine.start(call.key, _service(arguments, secret_values(arguments.secrets, self._secrets)))
+        except Conflict as error:
+            if error.code != "process_exists":
+                raise
+            status = await self._engine.status(call.key)
+        if status.state == "unknown":
+            raise Unavailable(
+                "engine_down", f"the engine went away while {call.key} started: {status.message}", where=call.task_id
+            )
+        if status.state == "exited" and status.reason == "port_taken":
+            raise Conflict("port_taken", status.message or f"port {arguments.port} is taken", where=call.task_id)
+        if status.state in {"absent", "exited", "lost"}:
+            raise Conflict("not_started", ending(status), where=call.task_id, tail=await tail_of(self._engine, call.key))
+        return StartOutput(key=call.key, port=arguments.port)
+
+    async def probe(self, call: Call, arguments: StartContainerInput) -> Probe:
+        status = await self._engine.status(call.key)
+        if status.state == "absent":
+            return NotDone()
+        if status.state == "unknown":
+            return Unknown(status.message, {"key": call.key, "port": arguments.port})
+        if status.state == "exited" and status.reason == "port_taken":
+            return NotDone()
+        # It was started; whether it still lives and is healthy is for the checks that follow.
+        return Done({"key": call.key, "port": arguments.port})
+
+    async def abort(self, call: Call, arguments: StartContainerInput) -> None:
+        await self._engine.stop(call.key, 1.0)
+
+
+class StopContainer(StopProcess):
+    """``container.stop``: SIGTERM, and SIGKILL after the grace. A container that is gone is a stopped one."""
+
+    name = "container.stop"
+    input = StopInput
+    output = StopOutput
+
+
+def container_tools(engine: ContainerEngine, secrets: SecretSource) -> list[Tool[Any, Any]]:
+    """The tools of this module on ``engine``."""
+    return [RunContainer(engine, secrets), StartContainer(engine, secrets), StopContainer(engine)]
+
+
+def _service(arguments: StartContainerInput, secrets: Mapping[str, str]) -> ContainerSpec:
+    inside = arguments.container_port or arguments.port
+    port = {} if inside is None else {"PORT": str(inside)}
+    return ContainerSpec(
+        kind="service",
+        image=arguments.image,
+        command=tuple(word if inside is None else word.replace(PORT_PLACEHOLDER, str(inside)) for word in arguments.command),
+        environment={**arguments.environment, **port, **secrets},
+        secret_variables=tuple(arguments.secrets),
+        port=arguments.port,
+        container_port=arguments.container_port,
+        limits=arguments.limits,
+        writable=tuple(arguments.writable),
+        labels=arguments.labels,
+        user=arguments.user,
+        grace_s=arguments.grace_s,
+        max_restarts=arguments.max_restarts,
+    )
+
+
+def _key(call: Call, number: int) -> str:
+    """The first command has the call's own key."""
+    return call.key if number == 0 else f"{call.key}-{number + 1}"
