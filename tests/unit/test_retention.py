@@ -9,8 +9,11 @@ import pytest
 
 from interlock.core.clock import to_text
 from interlock.core.scope import system_scope
+from interlock.delivery.artifacts import StoredArtifacts
 from interlock.delivery.model import Route
 from interlock.delivery.retention import Retention
+from interlock.delivery.targets import Targets
+from interlock.testing.containers import FakeEngine
 from interlock.tools.ports import ProcessStatus
 from unit.plan_facts import deployment, place, release
 
@@ -59,6 +62,9 @@ class Records:
     async def deployment(self, _scope, deployment_id):
         return next(item for item in self._deployments if item.deployment_id == deployment_id)
 
+    async def targets(self, _scope):
+        return {"process"}
+
     async def routes(self, _scope):
         known = msgspec.structs.asdict(place("staging"))
         return [Route(deployment_id=self._serving.get("staging", ""), **known)]
@@ -93,7 +99,9 @@ def host():
 
 @pytest.fixture
 def sweep(records, host, clock):
-    retention = Retention(records, host, clock, KEPT, timedelta(days=30))
+    engine: Any = FakeEngine()
+    artifacts, targets = StoredArtifacts(engine), Targets({"process": host, "container": engine})
+    retention = Retention(records, artifacts, targets, clock, KEPT, timedelta(days=30))
     return lambda: retention.sweep(SCOPE)
 
 

@@ -18,6 +18,7 @@ from interlock.bootstrap.executors import executors
 from interlock.core.clock import Clock, SystemClock
 from interlock.core.scope import Scope, system_scope
 from interlock.db.database import Database
+from interlock.delivery.artifacts import StoredArtifacts
 from interlock.delivery.contracts import IncidentOpened, IncidentResolved
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.probing import Observer
@@ -31,6 +32,7 @@ from interlock.faces.http.services import Services
 from interlock.inbox.contracts import ItemAnswered
 from interlock.inbox.service import Inbox
 from interlock.plans.approval import ApprovalRules
+from interlock.plans.containing import Containing
 from interlock.plans.contracts import PlanApproved, PlanChanged
 from interlock.plans.gathering import Gathering
 from interlock.plans.handlers import PlanHandlers
@@ -47,6 +49,7 @@ from interlock.runs.journal import DatabaseJournal
 from interlock.runs.model import Limits
 from interlock.runs.service import Runs
 from interlock.settings import Settings
+from interlock.sources.dockerfile import BaseImages
 from interlock.sources.model import WatchPolicy
 from interlock.sources.service import Sources
 from interlock.tenancy.service import Tenancy
@@ -78,13 +81,16 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
     git = GitProgram()
     sources = Sources(git, home / "repositories")
 
-    delivery = Delivery(database, events, clock, settings.environments, (settings.first_port, settings.last_port + 1))
+    containers = DockerEngine(settings.container_engine, lambda: signer.public_key(scope.tenant)[:16])
+    artifacts = StoredArtifacts(containers)
+    delivery = Delivery(
+        database, events, artifacts, clock, settings.environments, (settings.first_port, settings.last_port + 1)
+    )
     incidents = Incidents(database, events, inbox, clock)
-    targets = Targets({"process": host})
+    targets = Targets({"process": host, "container": containers})
     observer = Observer(targets, forwarder, http, clock)
 
     base = _base_environment(home, settings.inherit, environ)
-    containers = DockerEngine(settings.container_engine, lambda: signer.public_key(scope.tenant)[:16])
 
     def secrets(name: str) -> str | None:
         return environ.get(_secret_variable(name))
@@ -118,8 +124,15 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
     runs = Runs(database, driver)
     followers.append(runs)
 
+    images = BaseImages(python=settings.container_python_image, node=settings.container_node_image)
     gathering = Gathering(
-        sources, delivery, incidents, home / "bundles", _watch_policy(settings), float(settings.task_timeout_s)
+        sources=sources,
+        delivery=delivery,
+        incidents=incidents,
+        containing=Containing(sources, images, settings.container_registry),
+        bundles=home / "bundles",
+        watch=_watch_policy(settings),
+        command_timeout_s=float(settings.task_timeout_s),
     )
     proposing = Proposing(sources, delivery, gathering, clock, timedelta(hours=settings.plan_lifetime_hours))
     rules = ApprovalRules(sources, delivery, incidents, signer, clock)
@@ -147,7 +160,9 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         components=_components(database, scope, driver, forwarder, delivery, events),
     )
     watcher = Watcher(delivery, incidents, observer, clock)
-    retention = Retention(delivery, host, clock, settings.keep_releases, timedelta(days=settings.keep_processes_days))
+    retention = Retention(
+        delivery, artifacts, targets, clock, settings.keep_releases, timedelta(days=settings.keep_processes_days)
+    )
     return ControlPlane(
         settings=settings,
         database=database,

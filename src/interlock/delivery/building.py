@@ -1,20 +1,22 @@
-"""Executors that turn a commit into a release: check out, run the module's commands, seal what came out."""
+"""Executors that turn a commit into a release: check out, run the module's commands or build an image, seal what came out."""
 
 import asyncio
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from interlock.core.clock import Clock, to_text
 from interlock.core.errors import Unavailable
 from interlock.delivery import bundles
-from interlock.delivery.inputs import CommandTask, ReleaseTask, read
+from interlock.delivery.inputs import CommandTask, ContainerCommandTask, ImageTask, PushTask, ReleaseTask, read
 from interlock.delivery.model import Release
 from interlock.delivery.service import Delivery
 from interlock.runs.ports import TaskContext
 
 
 class Building:
-    """``delivery.checkout``, ``delivery.command`` and ``delivery.release``."""
+    """``delivery.checkout``, ``delivery.command``, ``delivery.image`` with what follows from it, and ``delivery.release``."""
 
     def __init__(self, delivery: Delivery, clock: Clock) -> None:
         self._delivery = delivery
@@ -42,6 +44,27 @@ class Building:
         await context.report(f"{output['output_bytes']} bytes of output{dropped}", key=output["key"])
         return output
 
+    async def image(self, context: TaskContext) -> dict[str, Any]:
+        """Build the image of the work tree."""
+        task: ImageTask = read(ImageTask, context.inputs)
+        output = await context.call("image.build", msgspec.to_builtins(task))
+        await context.report(f"image {output['image'][:19]} of {output['size_bytes'] / 1e6:.0f} MB", tail=output["tail"])
+        return {"image": output["image"]}
+
+    async def container_command(self, context: TaskContext) -> dict[str, Any]:
+        """One of the module's commands, in the image."""
+        task: ContainerCommandTask = read(ContainerCommandTask, context.inputs)
+        output = await context.call("container.run", msgspec.to_builtins(task))
+        await context.report(f"{output['output_bytes']} bytes of output", key=output["key"])
+        return output
+
+    async def push(self, context: TaskContext) -> dict[str, Any]:
+        """Send the image to the registry, from which it can be had again when the engine has lost it."""
+        task: PushTask = read(PushTask, context.inputs)
+        output = await context.call("image.push", msgspec.to_builtins(task))
+        await context.report(f"the registry has it as {output['reference']}")
+        return {"reference": output["reference"]}
+
     async def release(self, context: TaskContext) -> dict[str, Any]:
         """Seal the folder and make the release known."""
         task: ReleaseTask = read(ReleaseTask, context.inputs)
@@ -60,7 +83,10 @@ class Building:
             built_at=to_text(self._clock.now()),
             built_by=context.run.run_id,
             recipe=task.recipe,
+            image=task.image,
+            reference=task.reference or "",
+            container_port=task.container_port,
         )
         await self._delivery.record_release(context.scope, release)
         await context.report(f"release {release.release_id} is sealed", bundle=bundle)
-        return {"release_id": release.release_id, "bundle": bundle}
+        return {"release_id": release.release_id, "bundle": bundle, "image": release.image}

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +44,15 @@ def check(folder: Path, bundle: str) -> None:
         path, kind, value = json.loads(line)
         if _describe(folder / path) != (kind, value):
             raise Conflict("bundle_changed", f"{path} is not what was built", where=str(folder))
+
+
+def remove(folder: Path) -> bool:
+    """Take a release's files away; whether there were any. Blocking."""
+    if not folder.exists():
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    _manifest(folder).unlink(missing_ok=True)
+    return True
 
 
 def _manifest(folder: Path) -> Path:

@@ -23,6 +23,37 @@ class ReleaseTask(msgspec.Struct, frozen=True, kw_only=True):
     content: str
     folder: str
     recipe: Recipe
+    image: str = ""
+    reference: str | None = None
+    container_port: int | None = None
+
+
+class ImageTask(msgspec.Struct, frozen=True, kw_only=True):
+    """Build the image of a release from ``folder``; a text stands for a file that does not lie there."""
+
+    folder: str
+    repository: str
+    dockerfile: str
+    dockerfile_text: str
+    ignore_text: str | None
+    labels: dict[str, str]
+    timeout_s: float
+
+
+class ContainerCommandTask(msgspec.Struct, frozen=True, kw_only=True):
+    """Commands that are run in an image, one after the other."""
+
+    image: str
+    commands: list[list[str]]
+    environment: dict[str, str]
+    limits: dict[str, float | None]
+    timeout_s: float
+
+
+class PushTask(msgspec.Struct, frozen=True, kw_only=True):
+    image: str
+    repository: str
+    tag: str
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,15 +72,36 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         return f"http://127.0.0.1:{self.stable_port if kind == 'stable' else self.candidate_port}{path}"
 
 
-class InstancePlan(msgspec.Struct, frozen=True, kw_only=True):
-    """How an instance of a release is started."""
+class ProcessPlan(msgspec.Struct, frozen=True, kw_only=True, tag_field="target", tag="process"):
+    """How an instance of a release is started as a process."""
 
     commands: list[list[str]]
     folder: str
     environment: dict[str, str]
     secrets: dict[str, str]
     takes_port: bool
-    target: Target = "process"
+
+
+class ContainerPlan(msgspec.Struct, frozen=True, kw_only=True, tag_field="target", tag="container"):
+    """How an instance of a release is started as a container. No ``command``: the image's own."""
+
+    image: str
+    environment: dict[str, str]
+    secrets: dict[str, str]
+    limits: dict[str, float | None]
+    writable: list[str]
+    labels: dict[str, str]
+    takes_port: bool
+    command: list[str] = []
+    container_port: int | None = None
+
+
+InstancePlan = ProcessPlan | ContainerPlan
+
+
+def target_of(plan: InstancePlan) -> Target:
+    """The kind of target that the instance is for."""
+    return "process" if isinstance(plan, ProcessPlan) else "container"
 
 
 class StartTask(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,8 +134,8 @@ class VerifyTask(msgspec.Struct, frozen=True, kw_only=True):
 
 class SwitchTask(msgspec.Struct, frozen=True, kw_only=True):
     """``groups`` are the instances that serve then. ``fallback`` is the release that a rollback would need; it must be intact
-    before traffic moves. ``expects`` is the
-    deployment that serves until now, None where that does not matter. With ``stays`` the traffic is left where it is."""
+    before traffic moves. ``expects`` is the deployment that serves until now, None where that does not matter. With ``stays``
+    the traffic is left where it is."""
 
     place: Place
     deployment_id: str | None = None

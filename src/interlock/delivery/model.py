@@ -80,7 +80,9 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):
-    """An immutable build of a service: ``folder`` holds the files whose list hashes to ``bundle``."""
+    """An immutable build of a service: ``folder`` holds the files whose list hashes to ``bundle``, and ``image`` is the id of
+    what was built of them for containers (empty for processes). ``reference`` names the image in a registry, by digest, where
+    one has it."""
 
     release_id: str
     service: str
@@ -93,6 +95,10 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     built_at: str
     built_by: str
     recipe: Recipe
+    image: str = ""
+    reference: str = ""
+    container_port: int | None = None
+    """Where the service listens inside its container."""
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):

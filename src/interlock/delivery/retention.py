@@ -1,17 +1,17 @@
 """Retention: what nobody needs any more is removed; what a rollback needs never is."""
 
-import asyncio
-import shutil
 from datetime import timedelta
-from pathlib import Path
 
 import structlog
 
 from interlock.core.clock import Clock, from_text
+from interlock.core.errors import Unavailable
 from interlock.core.scope import Scope
+from interlock.delivery.artifacts import Artifacts
 from interlock.delivery.model import DeploymentState, Release
 from interlock.delivery.service import Delivery
-from interlock.tools.ports import Host
+from interlock.delivery.targets import Targets
+from interlock.tools.ports import Workloads
 
 log = structlog.get_logger(__name__)
 
@@ -19,15 +19,18 @@ IN_USE: frozenset[DeploymentState] = frozenset({"starting", "live", "good", "pau
 
 
 class Retention:
-    """Removes the files of releases beyond the newest ``keep_releases`` of a service, and of ended processes that were started
-    ``age`` ago or earlier.
+    """Removes the files and images of releases beyond the newest ``keep_releases`` of a service, and what is left of ended
+    processes and containers that were started ``age`` ago or earlier.
 
     A release is pinned while a deployment of it is in use, and while it is the last known good behind what serves.
     """
 
-    def __init__(self, delivery: Delivery, host: Host, clock: Clock, keep_releases: int, age: timedelta) -> None:
+    def __init__(
+        self, delivery: Delivery, artifacts: Artifacts, targets: Targets, clock: Clock, keep_releases: int, age: timedelta
+    ) -> None:
         self._delivery = delivery
-        self._host = host
+        self._artifacts = artifacts
+        self._targets = targets
         self._clock = clock
         self._keep_releases = keep_releases
         self._age = age
@@ -36,8 +39,15 @@ class Retention:
         """One round; returns how many folders were removed."""
         removed = 0
         for release in await self._superseded(scope):
-            removed += await asyncio.to_thread(_remove_bundle, Path(release.folder))
-        return removed + await self._sweep_processes(scope)
+            if await self._artifacts.remove(release):
+                log.info("release.removed", release=release.release_id)
+                removed += 1
+        for target in await self._delivery.targets(scope):
+            try:
+                removed += await self._sweep_ended(scope, self._targets.of(target))
+            except Unavailable as error:
+                log.warning("retention.target_away", target=target, error=str(error))
+        return removed
 
     async def _superseded(self, scope: Scope) -> list[Release]:
         pinned = await self._pinned(scope)
@@ -62,25 +72,16 @@ class Retention:
                 pinned.add(before.release_id)
         return pinned
 
-    async def _sweep_processes(self, scope: Scope) -> int:
+    async def _sweep_ended(self, scope: Scope, workloads: Workloads) -> int:
         oldest = self._clock.now() - self._age
         serving = {route.deployment_id for route in await self._delivery.routes(scope)}
         deployments = await self._delivery.deployments(scope, limit=100_000)
         # What serves keeps its files even when its process has ended: they say why.
         kept = {instance.key for item in deployments if item.deployment_id in serving for instance in item.instances}
         removed = 0
-        for key, status in (await self._host.list()).items():
+        for key, status in (await workloads.list()).items():
             has_ended = status.state in {"exited", "lost"} and status.started_at and from_text(status.started_at) < oldest
             if has_ended and key not in kept:
-                await self._host.remove(key)
+                await workloads.remove(key)
                 removed += 1
         return removed
-
-
-def _remove_bundle(folder: Path) -> bool:
-    if not folder.exists():
-        return False
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.with_name(folder.name + ".manifest").unlink(missing_ok=True)
-    log.info("release.removed", folder=str(folder))
-    return True

@@ -1,8 +1,6 @@
 """Services, releases and deployments: what exists, and what is observed of it."""
 
-import asyncio
 from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
 
@@ -11,21 +9,29 @@ from interlock.core.errors import Conflict, Invalid, NotFound
 from interlock.core.scope import Scope
 from interlock.db.database import Database
 from interlock.db.session import Session
-from interlock.delivery import bundles, contracts, store
+from interlock.delivery import contracts, store
+from interlock.delivery.artifacts import Artifacts
 from interlock.delivery.model import Deployment, DeploymentState, Instance, Release, Route, Service, Shares, may_become
 from interlock.delivery.naming import check_service_name, free_ports, unknown_environment, unknown_service
 from interlock.events.service import Events
-from interlock.sources.model import WatchPolicy
+from interlock.sources.model import Target, WatchPolicy
 
 
 class Delivery:
     """The use cases of delivery. ``environments`` are in promotion order; the forwarder listens within ``ports``."""
 
     def __init__(
-        self, database: Database, events: Events, clock: Clock, environments: Sequence[str], ports: tuple[int, int]
+        self,
+        database: Database,
+        events: Events,
+        artifacts: Artifacts,
+        clock: Clock,
+        environments: Sequence[str],
+        ports: tuple[int, int],
     ) -> None:
         self._database = database
         self._events = events
+        self._artifacts = artifacts
         self._clock = clock
         self._ports = ports
         self.environments = tuple(environments)
@@ -139,8 +145,8 @@ class Delivery:
         return None
 
     async def check_intact(self, release: Release) -> None:
-        """Raises Conflict ``bundle_missing`` or ``bundle_changed`` unless the release's files are what was built."""
-        await asyncio.to_thread(bundles.check, Path(release.folder), release.bundle)
+        """Raises Conflict ``bundle_missing``, ``bundle_changed`` or ``image_missing`` unless the release is what was built."""
+        await self._artifacts.check(release)
 
     # --- deployments ---
 
@@ -186,6 +192,10 @@ class Delivery:
         """What serves in the environment, according to the record of the switches; None for nothing."""
         route = await self.route(scope, service, environment)
         return await self.deployment(scope, route.deployment_id) if route.deployment_id else None
+
+    async def targets(self, scope: Scope) -> set[Target]:
+        """The kinds of target that deployments were ever made to, that of processes included."""
+        return {"process", *[item.target for item in await self.deployments(scope, limit=100_000)]}
 
     async def watched(self, scope: Scope) -> list[Deployment]:
         """Deployments whose run is over and which serve: somebody has to keep an eye on them."""

@@ -10,7 +10,7 @@ from interlock.core.canonical import digest
 from interlock.core.clock import Clock, to_text
 from interlock.core.errors import Conflict
 from interlock.delivery.incidents import Incidents
-from interlock.delivery.inputs import InstancePlan, Place, Started, StartTask, StopTask, read
+from interlock.delivery.inputs import InstancePlan, Place, Started, StartTask, StopTask, read, target_of
 from interlock.delivery.model import Deployment, Instance
 from interlock.delivery.naming import any_free_port
 from interlock.delivery.service import Delivery
@@ -75,7 +75,7 @@ class Starting:
             version=version,
             state="starting",
             instances=(),
-            target=plan.target,
+            target=target_of(plan),
             plan_id=context.run.plan_id,
             run_id=context.run.run_id,
             watch=watch,

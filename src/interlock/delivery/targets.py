@@ -1,6 +1,6 @@
 """Where instances of deployments run: one kind of `Workloads` for each kind of target."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from interlock.core.errors import Unavailable
 from interlock.delivery.model import Deployment, Instance
@@ -19,9 +19,6 @@ class Targets:
         if target not in self._workloads:
             raise Unavailable("no_target", f"this control plane runs no {target}s", hint="see its settings: interlock settings")
         return self._workloads[target]
-
-    def all(self) -> Iterable[Workloads]:
-        return self._workloads.values()
 
     async def statuses(self, deployment: Deployment) -> dict[Instance, ProcessStatus]:
         """What is observed of each instance now."""

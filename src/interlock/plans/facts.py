@@ -6,11 +6,9 @@ from interlock.core.errors import Invalid
 from interlock.delivery.inputs import Place
 from interlock.delivery.model import Deployment, Release
 from interlock.plans.model import Action, Pin
-from interlock.sources.model import Analysis, CanaryStep, WatchPolicy
+from interlock.sources.model import Analysis, WatchPolicy
 from interlock.sources.ports import Ref
 
-CANARY_STEPS = (CanaryStep(percent=10, bake_s=30.0), CanaryStep(percent=50, bake_s=30.0))
-"""Where the module names none."""
 STRATEGIES = ("recreate", "rolling", "blue-green", "canary")
 
 
@@ -33,6 +31,18 @@ class EnvironmentFacts(msgspec.Struct, frozen=True, kw_only=True):
         if self.fallback is None:
             return pin
         return msgspec.structs.replace(pin, release_id=self.fallback.release_id, bundle=self.fallback.bundle)
+
+
+class ImagePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """How the image of a release is built: from the Dockerfile at ``dockerfile`` in the repository, or from ``text``, which was
+    generated. ``registry`` is the repository in a registry that it is sent to, empty for none."""
+
+    repository: str
+    registry: str
+    dockerfile: str = "Dockerfile"
+    text: str = ""
+    ignore: str | None = None
+    container_port: int | None = None
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,11 +70,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """For one install, build or test command."""
     reason: str
     """Why somebody wants it, where they said so."""
-
-    @property
-    def canary_steps(self) -> tuple[CanaryStep, ...]:
-        """The steps of a canary, as the module has them or by default."""
-        return self.analysis.recipe.steps or CANARY_STEPS
+    image: ImagePlan | None = None
+    """For what runs in containers and is yet to be built."""
 
     def port(self, environment: EnvironmentFacts) -> int:
         """Where the service is asked: at the forwarder, or where it listens if it can be told no port."""

@@ -59,14 +59,14 @@ def _without_effect(facts: Facts) -> Iterable[Finding]:
     """What the module asks for and nothing acts on yet: said each time, so that nobody relies on it."""
     recipe = facts.analysis.recipe
     asked = {name: value for name, value in msgspec.to_builtins(recipe.resources).items() if value is not None}
-    if asked:
+    if asked and recipe.target == "process":
         bounds = ", ".join(f"{name} {value:g}" for name, value in asked.items())
         hint = "remove `resources:`, or limit it in the start command, for example with prlimit"
         message = f"resources are not limited yet: {bounds} will not be enforced on processes of this host"
         yield _warning("resources_not_limited", message, _place(facts, "resources"), hint)
-    if recipe.replicas > 1:
-        message = f"{recipe.replicas} replicas are asked for; one process is run on this host"
-        yield _warning("one_replica", message, _place(facts, "replicas"), "remove `replicas:`; nothing else is run yet")
+    if recipe.replicas > 1 and not recipe.takes_port:
+        message = f"{recipe.replicas} replicas are asked for; of a service that takes no port one is run"
+        yield _warning("one_replica", message, _place(facts, "replicas"), "remove `replicas:`, or let the service take a port")
     if recipe.dependencies:
         names = ", ".join(recipe.dependencies)
         hint = "look at them first: interlock status"
@@ -77,7 +77,7 @@ def _without_effect(facts: Facts) -> Iterable[Finding]:
         message = f"GET {recipe.health.path} is not asked: a service that takes no port is judged by its process alone"
         field = "health" if "health" in facts.analysis.places else "health_check"
         yield _warning("health_not_asked", message, _place(facts, field), "let the service take a port")
-    if recipe.runtime and "runtime" in facts.analysis.places:
+    if recipe.runtime and recipe.target == "process" and "runtime" in facts.analysis.places:
         message = f"whether this host has {recipe.runtime} is not checked; the commands run with what is there"
         yield _info("runtime_not_checked", message, _place(facts, "runtime"), "have `install:` or `test:` check it")
 

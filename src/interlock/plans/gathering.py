@@ -9,6 +9,7 @@ from interlock.delivery.inputs import Place
 from interlock.delivery.model import Deployment, Release, Service, content_of
 from interlock.delivery.service import Delivery
 from interlock.delivery.watch import as_policy, merge
+from interlock.plans.containing import Containing, contained
 from interlock.plans.facts import EnvironmentFacts, Facts, choose_strategy
 from interlock.plans.words.model import Understood, VersionWords
 from interlock.sources.model import Analysis, WatchPolicy
@@ -23,9 +24,11 @@ class Gathering:
 
     def __init__(
         self,
+        *,
         sources: Sources,
         delivery: Delivery,
         incidents: Incidents,
+        containing: Containing,
         bundles: Path,
         watch: WatchPolicy,
         command_timeout_s: float,
@@ -33,6 +36,7 @@ class Gathering:
         self._sources = sources
         self._delivery = delivery
         self._incidents = incidents
+        self._containing = containing
         self._bundles = bundles
         self._watch = watch
         self._command_timeout_s = command_timeout_s
@@ -58,13 +62,15 @@ class Gathering:
         mirror = self._sources.mirror(scope, service.repository)
         ref = await self._resolve(scope, service, wish.version)
         analysis = await self._sources.analyse(scope, service.repository, ref)
-        if wish.action == "deploy" and analysis.recipe.start is None:
+        if wish.action == "deploy" and analysis.recipe.start is None and not analysis.recipe.dockerfile:
             raise Invalid("no_start", f"{service.name} has no start command", hint="add `start:` to its ai-module.yaml")
         self._check_wanted_tests(wish, service, analysis)
         content = content_of(ref.tree, analysis.recipe)
         if wish.action == "deploy":
             await self._incidents.check_not_quarantined(scope, service.name, content)
         release = await self._delivery.built(scope, service.name, content)
+        image = await self._containing.plan(scope, service.name, service.repository, ref, analysis)
+        analysis = contained(analysis)
         return Facts(
             plan_id=plan_id,
             action=wish.action,
@@ -84,6 +90,7 @@ class Gathering:
             wants_smoke=wish.action == "deploy",
             command_timeout_s=self._command_timeout_s,
             reason=reason,
+            image=image,
         )
 
     async def _resolve(self, scope: Scope, service: Service, version: VersionWords | None) -> Ref:
@@ -124,7 +131,7 @@ class Gathering:
             await self._delivery.check_intact(release)
         if wish.action == "rollback":
             await self._incidents.check_not_quarantined(scope, service.name, release.content)
-        analysis = Analysis(tier=1, commit=release.commit, tree="", recipe=release.recipe)
+        analysis = contained(Analysis(tier=1, commit=release.commit, tree="", recipe=release.recipe))
         return Facts(
             plan_id=plan_id,
             action=wish.action,

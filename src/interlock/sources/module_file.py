@@ -206,7 +206,8 @@ class _ModuleReading(Reading):
 
     def _check_service(self, recipe: Recipe) -> None:
         """What several fields have to say together."""
-        if "module_type" in self.document.fields and recipe.module_type in SERVICE_TYPES and "start" not in self.given:
+        needs_start = recipe.module_type in SERVICE_TYPES and not recipe.dockerfile
+        if "module_type" in self.document.fields and needs_start and "start" not in self.given:
             message = f"a module of type {recipe.module_type} needs a start command"
             self.report(("module_type",), message, "write start:, for example python3 -m app --port {port}")
         if recipe.start is not None and recipe.start.takes_port and self.document.fields.get("takes_port") is False:

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -153,6 +153,12 @@ class Sources:
         return Analysis(
             tier=2, commit=ref.commit, tree=ref.tree, recipe=found.recipe, evidence=found.evidence, findings=findings
         )
+
+    async def texts(self, scope: Scope, url: str, ref: Ref, paths: Iterable[str]) -> dict[str, str]:
+        """The texts of those of the files that are there at ``ref`` and readable."""
+        read = self._reader(await self._synced(scope, url), ref.commit)
+        found = {path: await read(path) for path in paths}
+        return {path: content.decode(errors="replace") for path, content in found.items() if content is not None}
 
     def _reader(self, mirror: str, commit: str) -> Read:
         async def read(path: str) -> bytes | None:

@@ -21,6 +21,14 @@ ONCE = Retry(max_attempts=1)
 ANYTHING = Rule(rule="decided")
 
 
+class Contained(msgspec.Struct, frozen=True, kw_only=True):
+    """What a container of a release is made of: an image id, or what stands for the output of the task that builds it."""
+
+    image: Any
+    port: int | None
+    labels: dict[str, str]
+
+
 class Blueprint:
     """Collects tasks and grants while a graph is laid out."""
 
@@ -44,9 +52,28 @@ class Blueprint:
         """Give a task the right to a tool with just these arguments."""
         self.grant(task_id, tool, **{name: exactly(value) for name, value in plain(arguments).items()})
 
+    def candidate(self, environment: EnvironmentFacts) -> dict[str, Any]:
+        """How an instance of the release that the plan brings is started."""
+        facts = self.facts
+        if self.recipe.target != "container":
+            return instance_of(self.recipe, facts.folder)
+        built = outputs("release", "image")["image"] if facts.release is None else facts.release.image
+        port = facts.release.container_port if facts.release else (facts.image.container_port if facts.image else None)
+        return instance_of(
+            self.recipe, "", Contained(image=built, port=port, labels=self.labels(environment, facts.release_id))
+        )
+
+    def labels(self, environment: EnvironmentFacts, release_id: str) -> dict[str, str]:
+        """By which a container is found again, whoever looks."""
+        about = {"service": self.facts.service, "environment": environment.name}
+        named = about | {"release": release_id, "plan": self.facts.plan_id}
+        return {f"interlock.{name}": value for name, value in named.items()}
+
     def grant_start(self, task_id: str, instance: dict[str, Any]) -> None:
         """The right to start instances like this one, on any port."""
-        fixed = {name: exactly(value) for name, value in instance.items() if name not in {"target", "takes_port"}}
+        given = {name: value for name, value in instance.items() if name not in {"target", "takes_port"}}
+        # The image that an earlier task of the run builds has no name yet.
+        fixed = {name: ANYTHING if is_output(value) else exactly(value) for name, value in given.items()}
         self.grant(task_id, f"{instance['target']}.start", port=Rule(rule="port"), **fixed)
 
     def grant_point(self, task_id: str, place: Place, kind: str) -> None:
@@ -68,28 +95,47 @@ class Blueprint:
         return graph
 
 
-def instance_of(recipe: Recipe, folder: str) -> dict[str, Any]:
-    """How an instance of this release is started. Raises Invalid ``no_start``."""
+def instance_of(recipe: Recipe, folder: str, contained: Contained | None = None) -> dict[str, Any]:
+    """How an instance of a release is started: as a process in ``folder``, or as a container. Raises Invalid ``no_start``."""
+    common = {"environment": dict(recipe.env), "secrets": dict(recipe.secrets), "takes_port": recipe.takes_port}
+    if contained is not None:
+        # With a Dockerfile of its own the image says how it is started, unless the module says so too.
+        command = [word for argv in recipe.start.argv for word in argv] if recipe.start and recipe.dockerfile else []
+        return common | {
+            "target": "container",
+            "image": contained.image,
+            "command": command,
+            "container_port": contained.port,
+            "limits": limits_of(recipe),
+            "writable": list(recipe.writable),
+            "labels": contained.labels,
+        }
     if recipe.start is None:
         raise Invalid("no_start", f"{recipe.name} has no start command", hint="add `start:` to ai-module.yaml")
-    return {
-        "commands": [list(argv) for argv in recipe.start.argv],
-        "folder": folder,
-        "environment": dict(recipe.env),
-        "secrets": dict(recipe.secrets),
-        "takes_port": recipe.takes_port,
-        "target": "process",
-    }
+    return common | {"target": "process", "commands": [list(argv) for argv in recipe.start.argv], "folder": folder}
+
+
+def limits_of(recipe: Recipe) -> dict[str, float]:
+    """The bounds of one container; what the module does not say is left to the tool."""
+    said = {"cpus": recipe.resources.cpu, "memory_mb": recipe.resources.memory_mb, "pids": recipe.resources.pids}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def shown(instance: dict[str, Any]) -> str:
-    """The commands of an instance, for people."""
+    """How an instance is started, for people."""
+    if instance["target"] == "container":
+        return " ".join(instance["command"]) or "its image"
     return " && ".join(" ".join(command) for command in instance["commands"])
 
 
 def outputs(task_id: str, *names: str) -> dict[str, Any]:
     """Inputs that stand for outputs of the same name of an earlier task."""
     return {name: {"$output": f"{task_id}.{name}"} for name in names}
+
+
+def is_output(value: Any) -> bool:
+    """Whether a value stands for what an earlier task gives."""
+    return isinstance(value, dict) and set(value) == {"$output"}  # pyright: ignore[reportUnknownArgumentType]
 
 
 def target_of(environment: EnvironmentFacts) -> str:

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from interlock.plans.blueprints.blueprint import ONCE, STEADY, Blueprint
+from interlock.plans.blueprints.blueprint import ANYTHING, ONCE, PATIENT, STEADY, Blueprint, limits_of, outputs, plain
 from interlock.sources.model import Command
+from interlock.tools.grants import exactly
 from interlock.tools.model import Effect
 
 
@@ -16,11 +17,7 @@ def build(plan: Blueprint) -> str | None:
     title = f"check out {facts.ref.commit[:12]}"
     after = plan.add("checkout", "checkout", title, Effect.WRITE, checkout, retry=STEADY, timeout_s=600)
     plan.grant_exactly("checkout", "git.checkout", checkout)
-    recipe = plan.recipe
-    for name, commands in (("install", recipe.install), ("build", recipe.build), ("test", recipe.test)):
-        for number, command in enumerate(commands, 1):
-            task_id = name if len(commands) == 1 else f"{name}-{number}"
-            after = _command(plan, task_id, command, after)
+    after, made = _image(plan, after) if facts.image else (_commands(plan, after), {})
     if facts.action == "test":
         last = plan.add(
             "clean-up", "discard_build", "remove the work tree", Effect.WRITE, checkout, needs=(after,), retry=STEADY
@@ -28,11 +25,73 @@ def build(plan: Blueprint) -> str | None:
         plan.grant_exactly("clean-up", "git.remove_checkout", checkout)
     else:
         fields = ("release_id", "service", "version", "content", "folder")
-        inputs = {name: getattr(facts, name) for name in fields} | {"commit": facts.ref.commit, "recipe": recipe}
+        inputs = {name: getattr(facts, name) for name in fields} | {"commit": facts.ref.commit, "recipe": plan.recipe} | made
         title = f"seal release {facts.release_id}"
         last = plan.add("release", "release", title, Effect.WRITE, inputs, needs=(after,), retry=STEADY)
     _discard_build(plan, checkout)
     return last
+
+
+def _commands(plan: Blueprint, after: str) -> str:
+    recipe = plan.recipe
+    for name, commands in (("install", recipe.install), ("build", recipe.build), ("test", recipe.test)):
+        for number, command in enumerate(commands, 1):
+            task_id = name if len(commands) == 1 else f"{name}-{number}"
+            after = _command(plan, task_id, command, after)
+    return after
+
+
+def _image(plan: Blueprint, after: str) -> tuple[str, dict[str, Any]]:
+    """Build the image, run the tests in it, send it to the registry; with what the release has to know of it."""
+    facts, image = plan.facts, plan.facts.image
+    if image is None:
+        return after, {}
+    inputs = {
+        "folder": facts.folder,
+        "repository": image.repository,
+        "dockerfile": image.dockerfile,
+        "dockerfile_text": image.text,
+        "ignore_text": image.ignore,
+        "labels": {"interlock.service": facts.service, "interlock.release": facts.release_id, "interlock.plan": facts.plan_id},
+        "timeout_s": facts.command_timeout_s,
+    }
+    how = "the Dockerfile that was generated" if image.text else image.dockerfile
+    limit_s = facts.command_timeout_s + 60
+    title = f"build the image from {how}"
+    after = plan.add("image", "image", title, Effect.WRITE, inputs, needs=(after,), timeout_s=limit_s, retry=STEADY)
+    plan.grant_exactly("image", "image.build", inputs)
+    made: dict[str, Any] = outputs("image", "image") | {"container_port": image.container_port}
+    for number, command in enumerate(plan.recipe.test, 1):
+        task_id = "test" if len(plan.recipe.test) == 1 else f"test-{number}"
+        after = _container_command(plan, task_id, command, after)
+    if image.registry and facts.action != "test":
+        after = _push(plan, image.registry, after)
+        made |= outputs("push", "reference")
+    return after, made
+
+
+def _container_command(plan: Blueprint, task_id: str, command: Command, after: str) -> str:
+    fixed = {
+        "commands": [list(argv) for argv in command.argv],
+        "environment": dict(plan.recipe.env),
+        "limits": limits_of(plan.recipe),
+        "timeout_s": plan.facts.command_timeout_s,
+    }
+    limit_s = plan.facts.command_timeout_s + 60
+    options: dict[str, Any] = {"needs": (after,), "timeout_s": limit_s, "retry": STEADY}
+    title = f"in the image: {command.text}"
+    plan.add(task_id, "container_command", title, Effect.WRITE, fixed | outputs("image", "image"), **options)
+    plan.grant(task_id, "container.run", image=ANYTHING, **{name: exactly(value) for name, value in plain(fixed).items()})
+    return task_id
+
+
+def _push(plan: Blueprint, repository: str, after: str) -> str:
+    fixed = {"repository": repository, "tag": plan.facts.release_id}
+    options: dict[str, Any] = {"needs": (after,), "timeout_s": 900.0, "retry": PATIENT}
+    inputs = fixed | outputs("image", "image")
+    task_id = plan.add("push", "push", f"send it to {repository}", Effect.WRITE, inputs, **options)
+    plan.grant(task_id, "image.push", image=ANYTHING, **{name: exactly(value) for name, value in fixed.items()})
+    return task_id
 
 
 def _discard_build(plan: Blueprint, checkout: dict[str, Any]) -> None:

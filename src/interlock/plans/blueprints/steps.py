@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from interlock.delivery.model import Instance
-from interlock.plans.blueprints.blueprint import PATIENT, STEADY, Blueprint, has_port, instance_of, outputs, shown, target_of
+from interlock.plans.blueprints.blueprint import PATIENT, STEADY, Blueprint, has_port, outputs, shown, target_of
 from interlock.plans.facts import EnvironmentFacts
 from interlock.sources.model import AnalysisPolicy, CanaryStep, HealthCheck, Recipe, SmokeTest
 from interlock.tools.grants import exactly
@@ -26,7 +26,7 @@ def stop_old(plan: Blueprint, environment: EnvironmentFacts, after: str | None) 
 def start(plan: Blueprint, environment: EnvironmentFacts, task_id: str, after: str | None, count: int, joins: str = "") -> str:
     """Start ``count`` instances; those of a later batch join the deployment that the task ``joins`` began."""
     facts = plan.facts
-    instance = instance_of(plan.recipe, facts.folder)
+    instance = plan.candidate(environment)
     inputs: dict[str, Any] = {
         "place": environment.place,
         "release_id": facts.release_id,

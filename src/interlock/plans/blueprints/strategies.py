@@ -72,7 +72,7 @@ class RollOut:
             # Asked on the candidate leg, while nobody is served by it yet.
             last = steps.smoke(self._plan, self._environment, self._source, last, kind="candidate")
         self._discard(verified, *([last] if last != verified else []))
-        for step in self._plan.facts.canary_steps:
+        for step in self._plan.recipe.steps:
             last = self._canary_step(step, last)
         return self._finish(last, (self._source,), is_tested=True)
 

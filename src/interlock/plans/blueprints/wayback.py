@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from interlock.delivery.model import Release
 from interlock.plans.blueprints import steps
-from interlock.plans.blueprints.blueprint import PATIENT, STEADY, Blueprint, instance_of, outputs
+from interlock.plans.blueprints.blueprint import PATIENT, STEADY, Blueprint, Contained, instance_of, outputs
 from interlock.plans.facts import EnvironmentFacts
 from interlock.tools.model import Effect
 
@@ -28,7 +29,7 @@ def rollback_branch(plan: Blueprint, environment: EnvironmentFacts, source: str,
 
 def _restore(plan: Blueprint, environment: EnvironmentFacts, source: str, guards: tuple[str, ...], branch: str) -> str:
     serving, fallback = environment.serving, environment.fallback
-    instance = instance_of(fallback.recipe, fallback.folder) if fallback else None
+    instance = _instance(plan, environment, fallback) if fallback else None
     inputs = {
         "place": environment.place,
         "release_id": fallback.release_id if fallback else "",
@@ -45,6 +46,13 @@ def _restore(plan: Blueprint, environment: EnvironmentFacts, source: str, guards
     if instance is not None:
         plan.grant_start(task_id, instance)
     return task_id
+
+
+def _instance(plan: Blueprint, environment: EnvironmentFacts, release: Release) -> dict[str, Any]:
+    if not release.image:
+        return instance_of(release.recipe, release.folder)
+    labels = plan.labels(environment, release.release_id)
+    return instance_of(release.recipe, "", Contained(image=release.image, port=release.container_port, labels=labels))
 
 
 def take_out(plan: Blueprint, environment: EnvironmentFacts, after: str, deployment: Any, *, branch: str) -> None:

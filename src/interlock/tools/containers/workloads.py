@@ -18,6 +18,7 @@ from interlock.tools.process import CommandOutput, StartOutput, StopInput, StopO
 from interlock.tools.secrets import SecretSource, secret_values
 
 PORT_PLACEHOLDER = "{port}"
+RUN_LABEL = "interlock.run"
 _PAST_THE_END = 1 << 62
 """Where a log is read for nothing but its length."""
 
@@ -139,7 +140,8 @@ class StartContainer:
 
     async def act(self, call: Call, arguments: StartContainerInput) -> StartOutput:
         try:
-            status = await self._engine.start(call.key, _service(arguments, secret_values(arguments.secrets, self._secrets)))
+            secrets = secret_values(arguments.secrets, self._secrets)
+            status = await self._engine.start(call.key, _service(call, arguments, secrets))
         except Conflict as error:
             if error.code != "process_exists":
                 raise
@@ -182,7 +184,7 @@ def container_tools(engine: ContainerEngine, secrets: SecretSource) -> list[Tool
     return [RunContainer(engine, secrets), StartContainer(engine, secrets), StopContainer(engine)]
 
 
-def _service(arguments: StartContainerInput, secrets: Mapping[str, str]) -> ContainerSpec:
+def _service(call: Call, arguments: StartContainerInput, secrets: Mapping[str, str]) -> ContainerSpec:
     inside = arguments.container_port or arguments.port
     port = {} if inside is None else {"PORT": str(inside)}
     return ContainerSpec(
@@ -195,7 +197,7 @@ def _service(arguments: StartContainerInput, secrets: Mapping[str, str]) -> Cont
         container_port=arguments.container_port,
         limits=arguments.limits,
         writable=tuple(arguments.writable),
-        labels=arguments.labels,
+        labels=arguments.labels | {RUN_LABEL: call.run_id},
         user=arguments.user,
         grace_s=arguments.grace_s,
         max_restarts=arguments.max_restarts,

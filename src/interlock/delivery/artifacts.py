@@ -1,0 +1,54 @@
+"""What a release consists of, and whether it is all there: files in a folder, and an image where it runs in containers."""
+
+import asyncio
+from pathlib import Path
+from typing import Protocol
+
+from interlock.core.errors import Conflict
+from interlock.delivery import bundles
+from interlock.delivery.model import Release
+from interlock.tools.containers.ports import ContainerEngine
+
+
+class Artifacts(Protocol):
+    """The artifacts of releases."""
+
+    async def check(self, release: Release) -> None:
+        """Raises Conflict ``bundle_missing``, ``bundle_changed`` or ``image_missing`` unless the release could be started."""
+        ...
+
+    async def remove(self, release: Release) -> bool:
+        """Take them away; whether there was anything."""
+        ...
+
+
+class StoredArtifacts:
+    """Folders on this host, and images on a container engine."""
+
+    def __init__(self, engine: ContainerEngine) -> None:
+        self._engine = engine
+
+    async def check(self, release: Release) -> None:
+        """As the protocol says. An image that the engine has lost is had again from its registry, by digest."""
+        await asyncio.to_thread(bundles.check, Path(release.folder), release.bundle)
+        if not release.image or await self._engine.image(release.image) is not None:
+            return
+        if not release.reference:
+            hint = "deploy it again to build it anew; with a registry (INTERLOCK_CONTAINER_REGISTRY) it could be had from there"
+            raise Conflict("image_missing", f"the image of {release.version} is gone from the engine", hint=hint)
+        pulled = await self._engine.pull(release.reference)
+        if pulled != release.image:
+            raise Conflict(
+                "image_missing", f"the registry has {pulled} in the place of {release.image}", where=release.reference
+            )
+
+    async def remove(self, release: Release) -> bool:
+        """As the protocol says; an image that a container still uses stays until the next time."""
+        removed = await asyncio.to_thread(bundles.remove, Path(release.folder))
+        if release.image and await self._engine.image(release.image) is not None:
+            try:
+                await self._engine.remove_image(release.image)
+            except Conflict:
+                return removed
+            return True
+        return removed
