@@ -19,6 +19,7 @@ from interlock.db.database import Database
 from interlock.delivery.building import Building
 from interlock.delivery.contracts import IncidentOpened, IncidentResolved
 from interlock.delivery.incidents import Incidents
+from interlock.delivery.logs import Logs
 from interlock.delivery.probing import Observer
 from interlock.delivery.recovery import Recovery
 from interlock.delivery.retention import Retention
@@ -133,6 +134,7 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         delivery=delivery,
         incidents=incidents,
         observer=observer,
+        logs=Logs(delivery, host, clock),
         sources=sources,
         inbox=inbox,
         audit=audit,
