@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     watch_health_failures: int = Field(default=3, ge=1)
     watch_restarts: int = Field(default=3, ge=1)
 
+    prometheus_url: str | None = Field(default=None, pattern=r"^https?://\S+$", description="Where queries in PromQL go.")
+    prometheus_max_age_s: float = Field(default=150, gt=0, le=300, description="Older samples say nothing of now.")
+
     inherit: Annotated[tuple[str, ...], NoDecode] = _comma_separated(
         "PATH,LANG,SSL_CERT_FILE,SSL_CERT_DIR,REQUESTS_CA_BUNDLE,CURL_CA_BUNDLE,NODE_EXTRA_CA_CERTS,PIP_CERT,PIP_INDEX_URL,"
         "PIP_EXTRA_INDEX_URL,PIP_FIND_LINKS,PIP_CONFIG_FILE,NPM_CONFIG_REGISTRY,HTTP_PROXY,HTTPS_PROXY,NO_PROXY",
