@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import signal
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
 from pathlib import Path
@@ -280,3 +282,49 @@ async def test_a_window_begins_where_it_is_told(server: Server, sample: Sample) 
     await until(has_crashed, "what was written since")
     for wrong in ({"limit_bytes": 0}, {"limit_bytes": 2**20 + 1}, {"tail": -1}, {"tail": 10**6}):
         assert (await server.get(place(sample), 422, params=wrong))["code"] == "request"
+
+
+async def test_a_slow_reader_is_waited_for_and_loses_nothing_that_is_kept(server: Server, sample: Sample) -> None:
+    """More than all buffers on the way hold waits at the host, not in memory."""
+    (sample.path / "long.py").write_text("for number in range(300000):\n    print(f'{number:019d}')\n" + THEN_SERVE)
+    sample.release("v1.0.0", {"start": "python3 long.py {port}"})
+    await server.start()
+    await server.add(sample)
+    await server.deploy(sample, "v1.0.0")
+    async with aclosing(stream(server, place(sample), offset="0")) as events:
+        seen = [await anext(events)]
+        # Nothing is read while others are served.
+        for _ in range(20):
+            await server.get(place(sample), params={"tail": 1})
+        await read_until(events, "started v1.0.0", seen)
+    assert {event["type"] for event in seen} == {"deployment", "log"}
+    numbers = [int(line) for line in output(seen).partition("started")[0].split()]
+    assert numbers == list(range(300000))
+
+
+async def test_the_command_line_follows_over_the_death_of_the_control_plane(server: Server, sample: Sample) -> None:
+    sample.release("v1.0.0")
+    await server.start()
+    await server.add(sample)
+    await server.deploy(sample, "v1.0.0")
+    words = (sys.executable, "-m", "interlock", "logs", sample.name, "--env", "staging", "-f")
+    following = await asyncio.create_subprocess_exec(*words, stdout=-1, stderr=-1, env=server.environment)
+    try:
+        assert following.stdout is not None
+        assert following.stderr is not None
+        async with asyncio.timeout(2 * PATIENCE_S):
+            assert (await following.stdout.readline()).startswith(b"started v1.0.0")
+            assert b"(v1.0.0)" in await following.stderr.readline()
+            await server.kill()
+            assert b"is lost; trying again" in await following.stderr.readline()
+            await server.start()
+            assert b"the connection is back" in await following.stderr.readline()
+            await server.ask(sample, "/crash")
+            assert await following.stdout.readline() == b"crashing\n"
+            assert (await following.stdout.readline()).startswith(b"started v1.0.0")
+            following.send_signal(signal.SIGINT)
+            assert await following.wait() == 130
+    finally:
+        with suppress(ProcessLookupError):
+            following.kill()
+        await following.wait()

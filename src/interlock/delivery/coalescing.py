@@ -3,7 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from interlock.core.clock import Clock
 
@@ -29,7 +29,7 @@ class Coalescing(Generic[K, V]):
     async def get(self, key: K, ask: Callable[[], Awaitable[V]]) -> V:
         """The answer of ``ask``, or of somebody's who asked the same. Whoever leaves does not take it from the others."""
         until, task = self._answers.get(key, (0.0, None))
-        if task is None or (task.done() and (until < self._clock.monotonic() or task.exception() is not None)):
+        if task is None or (task.done() and (until < self._clock.monotonic() or _has_failed(task))):
             task = asyncio.create_task(self._ask(key, ask))
             self._put(key, float("inf"), task)
         return await asyncio.shield(task)
@@ -44,8 +44,12 @@ class Coalescing(Generic[K, V]):
 
     def _put(self, key: K, until: float, task: asyncio.Task[V]) -> None:
         # Looked at, so that a failure that nobody waits for any more is no complaint.
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        task.add_done_callback(_has_failed)
         self._answers[key] = (until, task)
         self._answers.move_to_end(key)
         while len(self._answers) > self._keep:
             self._answers.popitem(last=False)
+
+
+def _has_failed(task: asyncio.Task[Any]) -> bool:
+    return task.cancelled() or task.exception() is not None
