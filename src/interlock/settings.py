@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     container_registry: str = Field(default="", pattern=r"^$|^[A-Za-z0-9.-]+(:\d+)?(/[a-z0-9._/-]+)?$")
     container_python_image: str = Field(default="python:3.12-slim", min_length=1)
     container_node_image: str = Field(default="node:22-slim", min_length=1)
+    prometheus_url: str | None = Field(default=None, pattern=r"^https?://\S+$", description="Where queries in PromQL go.")
+    prometheus_max_age_s: float = Field(default=150, gt=0, le=300, description="Older samples say nothing of now.")
 
     inherit: Annotated[tuple[str, ...], NoDecode] = _comma_separated(
         "PATH,LANG,SSL_CERT_FILE,SSL_CERT_DIR,REQUESTS_CA_BUNDLE,CURL_CA_BUNDLE,NODE_EXTRA_CA_CERTS,PIP_CERT,PIP_INDEX_URL,"

@@ -445,3 +445,34 @@ def test_a_broken_record_has_exit_code_1(plane: ControlPlane, context: CliContex
     (tmp_path / "record.jsonl").write_text("not a record\n")
     assert run(context, "audit", "verify", "--file", str(tmp_path / "record.jsonl")).exit_code == 1
     assert run(context, "audit", "verify", "--key", "ab" * 32).exit_code == 1
+
+
+def told(kind: str, cursor: str, **fields: Any) -> str:
+    data = {"type": kind, "cursor": cursor, "instance": "", "key": "k", "previous": "", "deployment_id": "dep_1"} | fields
+    return f"id: {cursor}\nevent: {kind}\ndata: {json.dumps(data)}\n\n"
+
+
+def test_a_followed_log_goes_on_behind_what_was_seen(plane: ControlPlane, context: CliContext) -> None:
+    begin = told("deployment", "k:0", version="v1")
+    gap, more = told("gap", "k:90", lost_bytes=81), told("log", "k:94", text="more")
+    end = told("end", "k:94", message="it is exited")
+    plane.streams = [[begin, told("log", "k:9", text="\x1b[2Jhal")], [begin, gap, more, end]]
+    result = run(context, "logs", "greeter", "--env", "staging", "--follow", "--tail", "7")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == "␛[2Jhal\nmore\n"
+    assert [line for line in result.stderr.splitlines() if "connection" not in line] == [
+        "--- dep_1 (v1)",
+        "--- 81 bytes are missing here: they were rotated away before they were read",
+        "--- dep_1 has ended: it is exited",
+    ]
+    again = plane.last("/api/v1/services/greeter/environments/staging/logs/stream")
+    assert (again["headers"]["Last-Event-ID"], again["query"]) == ("k:9", {"tail": "7"})
+
+
+def test_lines_of_several_instances_bear_their_names(plane: ControlPlane, context: CliContext) -> None:
+    texts = [("a", "one\ntw"), ("a", "o\nthr"), ("b", "first\n"), ("a", "ee\n")]
+    log = [told("log", f"k:{number}", instance=name, text=text) for number, (name, text) in enumerate(texts)]
+    plane.streams = [[*log, told("end", "k:9", message="gone")]]
+    result = run(context, "logs", "greeter", "--env", "staging", "-f")
+    # A line that another one interrupted goes on behind its name.
+    assert result.stdout == "a | one\na | two\na | thr\nb | first\na | ee\n"

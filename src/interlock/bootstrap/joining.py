@@ -12,6 +12,7 @@ from interlock.adapters.git.git import GitProgram
 from interlock.adapters.hosts.local import LocalHost
 from interlock.adapters.http.client import HttpxClient
 from interlock.adapters.keys.files import KeyFiles
+from interlock.adapters.prometheus.source import PrometheusSource
 from interlock.audit.service import Audit
 from interlock.bootstrap.control_plane import ControlPlane
 from interlock.bootstrap.executors import executors
@@ -21,6 +22,7 @@ from interlock.db.database import Database
 from interlock.delivery.artifacts import StoredArtifacts
 from interlock.delivery.contracts import IncidentOpened, IncidentResolved
 from interlock.delivery.incidents import Incidents
+from interlock.delivery.logs import Logs
 from interlock.delivery.probing import Observer
 from interlock.delivery.retention import Retention
 from interlock.delivery.service import Delivery
@@ -78,6 +80,7 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
     host = LocalHost(home / "processes")
     forwarder = CaddyForwarder(host, home / "forwarder")
     http = HttpxClient(clock)
+    metrics = PrometheusSource(settings.prometheus_url, clock, max_age_s=settings.prometheus_max_age_s)
     git = GitProgram()
     sources = Sources(git, home / "repositories")
 
@@ -152,12 +155,13 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         delivery=delivery,
         incidents=incidents,
         observer=observer,
+        logs=Logs(delivery, host, clock),
         sources=sources,
         inbox=inbox,
         audit=audit,
         events=events,
         host=host,
-        components=_components(database, scope, driver, forwarder, delivery, events),
+        components=_components(database, scope, driver, forwarder, delivery, events) | _metrics(settings, metrics),
     )
     watcher = Watcher(delivery, incidents, observer, clock)
     retention = Retention(
@@ -217,6 +221,17 @@ def _components(
         return {"ok": True, "dead_letters": await events.dead_letter_count(scope)}
 
     return {"storage": storage, "engine": engine, "forwarder": traffic, "events": dispatch}
+
+
+def _metrics(settings: Settings, metrics: PrometheusSource) -> dict[str, Any]:
+    async def prometheus() -> dict[str, Any]:
+        """Optional: without it only what is measured through it cannot be told."""
+        measured = await metrics.query("vector(1)")
+        return (
+            {"ok": True, "optional": True} if measured.value == 1 else {"ok": False, "optional": True, "problem": "no answer"}
+        )
+
+    return {"prometheus": prometheus} if settings.prometheus_url else {}
 
 
 def _watch_policy(settings: Settings) -> WatchPolicy:

@@ -81,3 +81,42 @@ class Forwarder(Protocol):
     async def open_connections(self, port: int) -> int:
         """How many connections this host holds to ``port`` of 127.0.0.1; 0 means that nothing is under way there any more."""
         ...
+
+
+class Measurement(msgspec.Struct, frozen=True, kw_only=True):
+    """One number that was asked for. ``value`` is None where it cannot be told, and ``reason`` says why, for people.
+
+    ``samples`` is how many samples or lines stand behind it, ``age_s`` how old the newest of the oldest input is, None where
+    that has no meaning. ``is_at_least``: the true value may be higher, ``reason`` says why. ``warnings`` are the source's own.
+    """
+
+    value: float | None
+    reason: str = ""
+    samples: int = 0
+    age_s: float | None = None
+    is_at_least: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+class MetricSource(Protocol):
+    """Answers queries in PromQL."""
+
+    async def query(self, promql: str) -> Measurement:
+        """The one value that the query has now.
+
+        Never raises for what the source does. It cannot be told where the source is away, slow or talks nonsense, where the
+        query is wrong, where it gives no sample or several series, where the value is not finite, and where what it was
+        computed from is too old.
+        """
+        ...
+
+
+class MetricPages(Protocol):
+    """Reads numbers from the page that a service itself offers, in the text format of Prometheus or OpenMetrics."""
+
+    async def sample(self, url: str, name: str) -> Measurement:
+        """The sum over the series called ``name``, such as ``queue_depth{queue="mail"}``, with the matchers of PromQL.
+
+        Raises Invalid ``metric_name`` for what is no such name, and nothing for what the service does.
+        """
+        ...

@@ -13,6 +13,7 @@ import msgspec
 
 from interlock.core.clock import Clock, SystemClock, to_text
 from interlock.core.errors import Conflict, InterlockError, Invalid
+from interlock.tools.masking import patterns_of, read_masked
 from interlock.tools.ports import Host, LogChunk, ProcessSpec, ProcessStatus
 
 _KEY_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
@@ -37,6 +38,12 @@ class _Process:
     begin: int = 0
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     ignores_sigterm: bool = False
+
+    def read(self, offset: int, limit_bytes: int) -> tuple[int, bytes]:
+        """At most so many bytes from ``offset`` on, and where they really begin."""
+        end = self.begin + len(self.output)
+        begin = min(max(end + offset if offset < 0 else offset, self.begin), end)
+        return begin, self.output[begin - self.begin :][:limit_bytes]
 
 
 class FakeHost:
@@ -97,11 +104,9 @@ class FakeHost:
         _check(key)
         process = self._processes.get(key)
         if process is None:
-            return LogChunk(text="", next_offset=0)
-        end = process.begin + len(process.output)
-        begin = min(max(end + offset if offset < 0 else offset, process.begin), end)
-        data = process.output[begin - process.begin :][:limit_bytes]
-        return LogChunk(text=data.decode(errors="replace"), next_offset=begin + len(data))
+            return LogChunk(text="", begin=0, next_offset=0)
+        patterns = patterns_of(process.spec.environment.get(name, "") for name in process.spec.secret_variables)
+        return read_masked(process.read, patterns, offset, limit_bytes, lambda: process.status.state != "running")
 
     async def list(self) -> dict[str, ProcessStatus]:
         return {key: self._processes[key].status for key in sorted(self._processes)}
@@ -201,6 +206,9 @@ STAYS = ("/bin/sleep", "600")
 STUBBORN = ("/bin/sh", "-c", "trap '' TERM; echo ready; while :; do sleep 600; done")
 WRITES_1000 = ("/bin/sh", "-c", "printf '%01000d' 7")
 MISSING = ("/nonexistent/program",)
+TWO_LINES = "hunter2-hunter2\nsecond-line"
+_LEAKED = f"token {TWO_LINES}, line by line: hunter2-hunter2 and second-line\n"
+LEAKS = ("/usr/bin/printf", "%s", _LEAKED)
 
 SUITE_SCRIPTS: Mapping[tuple[str, ...], Script] = {
     SAYS: Script(output="hello\n"),
@@ -210,6 +218,7 @@ SUITE_SCRIPTS: Mapping[tuple[str, ...], Script] = {
     STUBBORN: Script(output="ready\n", exit_code=None, ignores_sigterm=True),
     WRITES_1000: Script(output=f"{7:01000d}"),
     MISSING: Script(is_executable=False),
+    LEAKS: Script(output=_LEAKED),
 }
 
 _PATIENCE_S = 20.0
@@ -295,7 +304,7 @@ class HostBehaviour:
         assert (await host.status("nobody")).state == "absent"
         assert (await host.wait("nobody", 1)).state == "absent"
         assert (await host.stop("nobody")).state == "absent"
-        assert await host.log("nobody") == LogChunk(text="", next_offset=0)
+        assert await host.log("nobody") == LogChunk(text="", begin=0, next_offset=0)
         await host.remove("nobody")
 
     async def test_what_is_not_a_key_is_refused(self, host: Host) -> None:
@@ -367,16 +376,38 @@ class HostBehaviour:
         first = await host.log("chatty", 0)
         assert len(first.text) < 6000
         assert first.next_offset == 6000
+        # Told, so that a reader can tell what it missed.
+        assert first.begin == 6000 - len(first.text)
         assert (await host.log("chatty", 5990)).text == "0000000007"
+
+    async def test_the_value_of_a_secret_is_masked_however_the_output_is_cut(self, host: Host) -> None:
+        environment = {"PATH": "/usr/bin:/bin", "TOKEN": TWO_LINES}
+        await host.start("leaky", job(LEAKS, environment=environment, secret_variables=("TOKEN",)))
+        await host.wait("leaky", _PATIENCE_S)
+        end = (await host.status("leaky")).output_bytes
+        assert (await host.log("leaky")).text == "token ***, line by line: *** and ***\n"
+        for begin in range(end):
+            for size in range(1, end - begin + 1):
+                text = (await host.log("leaky", begin, size)).text
+                assert not any(piece in text for piece in ("hunter", "unter2", "second", "econd-"))
+
+    async def test_a_secret_torn_by_the_rotation_is_masked(self, host: Host) -> None:
+        environment = {"PATH": "/usr/bin:/bin", "TOKEN": TWO_LINES.splitlines()[0]}
+        torn = {"secret_variables": ("TOKEN",), "output_limit_bytes": 10, "max_restarts": 2}
+        await host.start("torn", service(LEAKS, environment=environment, **torn))
+        await host.wait("torn", _PATIENCE_S)
+        chunk = await host.log("torn")
+        assert chunk.begin > 0
+        assert not any(piece in chunk.text for piece in ("hunter", "unter2", "nter2-"))
 
     async def test_output_is_read_from_an_offset_on(self, host: Host) -> None:
         await host.start("log", job(SAYS, SAYS_MORE))
         await host.wait("log", _PATIENCE_S)
-        assert await host.log("log", 2, 3) == LogChunk(text="llo", next_offset=5)
-        assert await host.log("log", -6) == LogChunk(text="again\n", next_offset=12)
-        assert await host.log("log", -100, 5) == LogChunk(text="hello", next_offset=5)
-        assert await host.log("log", 12) == LogChunk(text="", next_offset=12)
-        assert await host.log("log", 500) == LogChunk(text="", next_offset=12)
+        assert await host.log("log", 2, 3) == LogChunk(text="llo", begin=2, next_offset=5)
+        assert await host.log("log", -6) == LogChunk(text="again\n", begin=6, next_offset=12)
+        assert await host.log("log", -100, 5) == LogChunk(text="hello", begin=0, next_offset=5)
+        assert await host.log("log", 12) == LogChunk(text="", begin=12, next_offset=12)
+        assert await host.log("log", 500) == LogChunk(text="", begin=12, next_offset=12)
 
     async def test_every_key_is_listed_with_its_status(self, host: Host) -> None:
         await host.start("b", job(SAYS))

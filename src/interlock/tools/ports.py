@@ -57,9 +57,14 @@ class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LogChunk(msgspec.Struct, frozen=True, kw_only=True):
-    """A piece of a process's output (stdout and stderr in one). ``next_offset`` is where to read on."""
+    """A piece of a process's output (stdout and stderr in one), the values of secrets masked.
+
+    ``begin`` is the offset at which it really begins: greater than the one that was asked for where what stood there is not
+    kept any more. ``next_offset`` is where to read on. Offsets count bytes as they were written; the text has others.
+    """
 
     text: str
+    begin: int
     next_offset: int
 
 
@@ -79,7 +84,10 @@ class Workloads(Protocol):
         ...
 
     async def log(self, key: str, offset: int = 0, limit_bytes: int = 65536) -> LogChunk:
-        """Output from ``offset`` on; a negative offset counts from the end. Undecodable bytes are replaced."""
+        """Output from ``offset`` on; a negative offset counts from the end. Undecodable bytes are replaced.
+
+        Pieces may be cut anywhere: a value of a secret is masked whole, see `interlock.tools.masking`.
+        """
         ...
 
     async def list(self) -> dict[str, ProcessStatus]:

@@ -1,7 +1,6 @@
 """Supervised processes on this machine (Linux): a folder for each key, and in it a supervisor's lock and records."""
 
 import asyncio
-import codecs
 import errno
 import os
 import re
@@ -19,6 +18,7 @@ from interlock.adapters.hosts.observation import observe, remains
 from interlock.adapters.hosts.output import read_output
 from interlock.adapters.hosts.spawn import claim, complaint, spawn, wait_until_ready
 from interlock.core.errors import Conflict, Invalid, Unavailable
+from interlock.tools.masking import patterns_of, read_masked
 from interlock.tools.ports import LogChunk, ProcessSpec, ProcessStatus
 
 T = TypeVar("T")
@@ -79,9 +79,7 @@ class LocalHost:
 
     async def log(self, key: str, offset: int = 0, limit_bytes: int = 65536) -> LogChunk:
         place = self._place(key)
-        begin, data = await self._in_thread(read_output, place, offset, limit_bytes)
-        text, length = _decode(data)
-        return LogChunk(text=await self._in_thread(_masked, place, text), next_offset=begin + length)
+        return await self._in_thread(_log, place, offset, limit_bytes)
 
     async def list(self) -> dict[str, ProcessStatus]:
         return await self._in_thread(self._list)
@@ -263,20 +261,12 @@ def _kill(found: list[procfs.Process]) -> None:
                 os.kill(process.pid, signal.SIGKILL)
 
 
-def _masked(place: str, text: str) -> str:
-    """The text without the values of secrets: what a service prints of them must not travel further."""
+def _log(place: str, offset: int, limit_bytes: int) -> LogChunk:
+    """A piece of the output without the values of secrets: what a service prints of them must not travel further."""
     spec = records.read_record(place, records.SPEC) or {}
-    for variable in spec.get("secret_variables", ()):
-        value = spec["environment"].get(variable, "")
-        text = text.replace(value, "***") if value else text
-    return text
+    patterns = patterns_of(spec["environment"].get(name, "") for name in spec.get("secret_variables", ()))
 
+    def read(offset: int, limit_bytes: int) -> tuple[int, bytes]:
+        return read_output(place, offset, limit_bytes)
 
-def _decode(data: bytes) -> tuple[str, int]:
-    """The text, and how many bytes it stands for: a character cut in two at the end waits for the next reading."""
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    text = decoder.decode(data)
-    held_back = len(decoder.getstate()[0])
-    if text or not held_back:
-        return text, len(data) - held_back
-    return decoder.decode(b"", final=True), len(data)
+    return read_masked(read, patterns, offset, limit_bytes, lambda: not records.is_locked(place))

@@ -69,9 +69,15 @@ class Api:
     @contextlib.contextmanager
     def stream(self, run_id: str, after: int) -> Generator[Iterator[Doc]]:
         """The events of a run behind sequence number ``after``, as they happen."""
-        headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
+        with self.live("runs", run_id, "stream", last_id=str(after), after=after) as events:
+            yield events
+
+    @contextlib.contextmanager
+    def live(self, *path: str, last_id: str, **query: Any) -> Generator[Iterator[Doc]]:
+        """The data of the server-sent events at ``path``, as they happen; ``last_id`` is the last one that was seen."""
+        headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_id} if last_id else {})
         timeout = httpx.Timeout(SILENCE_S, connect=CONNECT_S)
-        with self._open(("runs", run_id, "stream"), {"after": after}, headers=headers, timeout=timeout) as response:
+        with self._open(path, _given(query), headers=headers, timeout=timeout) as response:
             yield self._events(response)
 
     def url(self) -> str:

@@ -1,4 +1,4 @@
-"""Following a run: every event once, in order, whatever happens to the connection."""
+"""Following a run or a log: every event once, in order, whatever happens to the connection."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -22,14 +22,11 @@ def follow(api: Api, run_id: str, notice: Callable[[str], None], patience_s: flo
     is over, `Refused` when the server says no.
     """
     seen = 0
-    lost_at: float | None = None
-    wait_s = FIRST_WAIT_S
+    patience = _Patience(api, notice, patience_s, run_id, f"the run goes on without this: interlock watch {run_id}")
     while True:
         try:
             with api.stream(run_id, seen) as events:
-                if lost_at is not None:
-                    notice("")
-                lost_at, wait_s = None, FIRST_WAIT_S
+                patience.is_back()
                 for event in events:
                     # What comes again after a reconnect has been seen.
                     if event["seq"] > seen:
@@ -45,16 +42,69 @@ def follow(api: Api, run_id: str, notice: Callable[[str], None], patience_s: flo
             # A server that starts or stops may answer with a fault; any other answer is final.
             if error.status < 500:
                 raise
-        now = time.monotonic()
-        lost_at = now if lost_at is None else lost_at
-        if now - lost_at > patience_s:
-            message = f"no control plane has answered at {api.url()} for {patience_s:g} s"
-            raise Unreachable(
-                "unreachable", message, where=run_id, hint=f"the run goes on without this: interlock watch {run_id}"
-            )
-        notice(f"the connection to {api.url()} is lost; trying again for {patience_s - (now - lost_at):.0f} s")
-        time.sleep(wait_s)
-        wait_s = min(LONGEST_WAIT_S, wait_s * 2)
+        patience.wait()
+
+
+def follow_log(
+    api: Api, path: tuple[str, ...], query: Doc, notice: Callable[[str], None], patience_s: float = PATIENCE_S
+) -> Iterator[Doc]:
+    """The events of the log at ``path``, from where ``query`` says on; ends only with the one deployment that was asked for.
+
+    After a lost connection it goes on behind the last event. ``notice`` and what is raised are those of `follow`.
+    """
+    cursor, deployment = "", ""
+    patience = _Patience(api, notice, patience_s, "", "the service goes on without this; follow its log again later")
+    while True:
+        try:
+            with api.live(*path, last_id=cursor, **query) as events:
+                patience.is_back()
+                for event in events:
+                    cursor = event["cursor"]
+                    # Told at every beginning; after a reconnect it is no news.
+                    if event["type"] != "deployment" or event["deployment_id"] != deployment:
+                        yield event
+                    deployment = event.get("deployment_id", deployment)
+                    if event["type"] == "end":
+                        return
+        except Unreachable:
+            # Nobody who was there has gone away.
+            if not cursor:
+                raise
+        except Refused as error:
+            if error.status < 500:
+                raise
+        patience.wait()
+
+
+class _Patience:
+    """Waits for a control plane that went away, longer from time to time, until ``patience_s`` are over."""
+
+    def __init__(self, api: Api, notice: Callable[[str], None], patience_s: float, where: str, hint: str) -> None:
+        self._api = api
+        self._notice = notice
+        self._patience_s = patience_s
+        self._where = where
+        self._hint = hint
+        self._lost_at: float | None = None
+        self._wait_s = FIRST_WAIT_S
+
+    def is_back(self) -> None:
+        """The connection is there."""
+        if self._lost_at is not None:
+            self._notice("")
+        self._lost_at, self._wait_s = None, FIRST_WAIT_S
+
+    def wait(self) -> None:
+        """The connection is lost. Raises `Unreachable` when it has been for too long."""
+        now, url = time.monotonic(), self._api.url()
+        self._lost_at = now if self._lost_at is None else self._lost_at
+        left_s = self._patience_s - (now - self._lost_at)
+        if left_s < 0:
+            message = f"no control plane has answered at {url} for {self._patience_s:g} s"
+            raise Unreachable("unreachable", message, where=self._where, hint=self._hint)
+        self._notice(f"the connection to {url} is lost; trying again for {left_s:.0f} s")
+        time.sleep(self._wait_s)
+        self._wait_s = min(LONGEST_WAIT_S, self._wait_s * 2)
 
 
 def _is_over(api: Api, run_id: str, seen: int) -> bool:

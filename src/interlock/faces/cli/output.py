@@ -18,12 +18,16 @@ PIPE_WIDTH = 120
 
 def console(stream: TextIO | None = None) -> Console:
     """A console without any markup: what is printed is what was said. ``stream`` is stdout by default."""
-    target = stream if stream is not None else sys.stdout
-    if isinstance(target, TextIOWrapper):
-        # A terminal that cannot show a character gets its escape instead of a crash.
-        target.reconfigure(errors="backslashreplace")
+    target = patient(stream if stream is not None else sys.stdout)
     width = None if target.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
-    return Console(file=cast("TextIO", target), markup=False, emoji=False, highlight=False, width=width)
+    return Console(file=target, markup=False, emoji=False, highlight=False, width=width)
+
+
+def patient(stream: Any) -> TextIO:
+    """The stream, which from now on shows the escape of a character that it cannot encode instead of failing."""
+    if isinstance(stream, TextIOWrapper):
+        cast("Any", stream).reconfigure(errors="backslashreplace")
+    return cast("TextIO", stream)
 
 
 def show(document: Any, view: Callable[[Doc], RenderableType], *, as_json: bool) -> None:

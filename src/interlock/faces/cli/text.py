@@ -18,6 +18,12 @@ def clean(text: str) -> str:
     return text if text.isprintable() else "".join(letter if letter.isprintable() else _sign(letter) for letter in text)
 
 
+def clean_lines(text: str) -> str:
+    """``text`` made `clean` line by line: line feeds and tabs stay, and a line may end as on other systems."""
+    kept = text.replace("\r\n", "\n")
+    return "".join(letter if letter in "\n\t" or letter.isprintable() else _sign(letter) for letter in kept)
+
+
 def _sign(letter: str) -> str:
     # Unicode has a picture of each of the old control characters.
     code = ord(letter)

@@ -6,6 +6,7 @@ from typing import Any
 
 from interlock.audit.service import Audit
 from interlock.delivery.incidents import Incidents
+from interlock.delivery.logs import Logs
 from interlock.delivery.probing import Observer
 from interlock.delivery.service import Delivery
 from interlock.events.service import Events
@@ -32,6 +33,7 @@ class Services:
     delivery: Delivery
     incidents: Incidents
     observer: Observer
+    logs: Logs
     sources: Sources
     inbox: Inbox
     audit: Audit
