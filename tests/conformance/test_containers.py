@@ -81,3 +81,21 @@ class TestDockerEngine(ContainerBehaviour, RegistryBehaviour):
         assert (await other.status("mine")).state == "absent"
         assert await other.list() == {}
         assert await other.images() == []
+
+    async def test_offsets_go_on_where_the_engine_rotates_the_log(self, engine: DockerEngine, image: str) -> None:
+        command = ("/bin/sh", "-c", "for i in $(seq 100 299); do echo line $i; sleep 0.01; done; sleep 600")
+        await engine.start("chatty", service(image, command, log_limit_bytes=4000))
+        shown, offset = "", 0
+        async with asyncio.timeout(60):
+            while "line 299\n" not in shown:
+                chunk = await engine.log("chatty", offset, 500)
+                shown, offset = shown + chunk.text, chunk.next_offset
+        assert shown == "".join(f"line {number}\n" for number in range(100, 300))
+        assert (await engine.log("chatty", 0)).text != shown
+        assert (await engine.log("chatty", -9)).next_offset == len(shown)
+
+    async def test_bytes_that_are_no_text_and_lines_without_end_are_kept(self, engine: DockerEngine, image: str) -> None:
+        command = ("/bin/sh", "-c", r"printf 'a\377b\n'; head -c 40000 /dev/zero | tr '\0' x; printf 'é'")
+        await engine.start("odd", job(image, command))
+        await engine.wait("odd", 60)
+        assert (await engine.log("odd")).text == "a\ufffdb\n" + 40000 * "x" + "é"

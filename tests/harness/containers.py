@@ -35,6 +35,8 @@ class TestEngine:
     url: str
     registry: str
     folder: Path
+    is_own: bool
+    """Whether the tests started it."""
 
     def busybox(self) -> str:
         """A shell and a few programs; 2 MB."""
@@ -61,6 +63,13 @@ class TestEngine:
         return name
 
 
+def import_busybox(url: str, folder: Path) -> None:
+    """Give another engine the image of `TestEngine.busybox`."""
+    place = folder / "busybox"
+    place.mkdir()
+    _import(url, place, "local/busybox:1", root_filesystems.busybox(place))
+
+
 def docker(url: str, *arguments: str, check: bool = True, **options: object) -> subprocess.CompletedProcess[str]:
     """The engine's own client."""
     command = ["docker", "--host", url, *arguments]
@@ -82,7 +91,7 @@ def test_engine() -> Iterator[TestEngine]:
         ready = _join(folder, url)
         if ready["problem"]:
             raise Unusable(ready["problem"])
-        yield TestEngine(ready["url"], ready["registry"], folder)
+        yield TestEngine(ready["url"], ready["registry"], folder, is_own=not url)
 
 
 test_engine.__test__ = False  # type: ignore[attr-defined]

@@ -75,12 +75,27 @@ def end_engine(folder: Path, engine: subprocess.Popen[bytes]) -> None:
         name = Path("/proc", pid_file.read_text().strip(), "comm")
         if name.exists() and name.read_text().startswith("containerd"):
             os.kill(int(pid_file.read_text()), signal.SIGKILL)
+    _end_shims(folder)
     # What is still mounted belongs to the daemon alone.
     for line in reversed(Path("/proc/mounts").read_text().splitlines()):
         place = line.split()[1]
         if place.startswith(f"{folder}/"):
             subprocess.run(["umount", "-l", place], check=False, capture_output=True)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_shims(folder: Path) -> None:
+    """Containers, and the processes that hold them, which outlive a daemon that was killed."""
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            is_engines = (place / "comm").read_text().startswith("containerd")
+            if is_engines and f"{folder}/exec".encode() in (place / "cmdline").read_bytes():
+                for children in place.glob("task/*/children"):
+                    for child in children.read_text().split():
+                        os.kill(int(child), signal.SIGKILL)
+                os.kill(int(place.name), signal.SIGKILL)
+        except (OSError, ValueError):
+            continue
 
 
 def start_registry(folder: Path) -> tuple[subprocess.Popen[bytes], str] | None:

@@ -110,8 +110,10 @@ class LogQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def instances_of(deployment: Deployment) -> tuple[Instance, ...]:
-    """The processes whose output is the deployment's log."""
-    return (Instance(name="", key=deployment.process),) if deployment.process else ()
+    """The instances whose output is the deployment's log."""
+    several = len(deployment.instances) > 1
+    numbered = enumerate(deployment.instances, 1)
+    return tuple(Instance(name=str(number) if several else "", key=instance.key) for number, instance in numbered)
 
 
 def cursor_of(offsets: Mapping[str, int]) -> str:

@@ -75,7 +75,7 @@ class ContainerBehaviour:
         ended = await engine.wait("job", PATIENCE_S)
         assert (ended.state, ended.reason, ended.exit_code, ended.restarts) == ("exited", "completed", 0, 0)
         assert ended.started_at.endswith("Z")
-        assert await engine.log("job") == LogChunk(text="hello\n", next_offset=6)
+        assert await engine.log("job") == LogChunk(text="hello\n", begin=0, next_offset=6)
 
     async def test_a_job_that_fails_is_not_started_again(self, engine: ContainerEngine, image: str) -> None:
         await engine.start("fails", job(image, FAILS))
@@ -102,7 +102,7 @@ class ContainerBehaviour:
         assert (await engine.status("nobody")).state == "absent"
         assert (await engine.wait("nobody", 1)).state == "absent"
         assert (await engine.stop("nobody")).state == "absent"
-        assert await engine.log("nobody") == LogChunk(text="", next_offset=0)
+        assert await engine.log("nobody") == LogChunk(text="", begin=0, next_offset=0)
         await engine.remove("nobody")
 
     async def test_what_is_not_a_key_is_refused(self, engine: ContainerEngine, image: str) -> None:
@@ -188,11 +188,11 @@ class ContainerBehaviour:
     async def test_output_is_read_from_an_offset_on(self, engine: ContainerEngine, image: str) -> None:
         await engine.start("log", job(image, SAYS))
         await engine.wait("log", PATIENCE_S)
-        assert await engine.log("log", 2, 3) == LogChunk(text="llo", next_offset=5)
-        assert await engine.log("log", -3) == LogChunk(text="lo\n", next_offset=6)
-        assert await engine.log("log", -100, 5) == LogChunk(text="hello", next_offset=5)
-        assert await engine.log("log", 6) == LogChunk(text="", next_offset=6)
-        assert await engine.log("log", 500) == LogChunk(text="", next_offset=6)
+        assert await engine.log("log", 2, 3) == LogChunk(text="llo", begin=2, next_offset=5)
+        assert await engine.log("log", -3) == LogChunk(text="lo\n", begin=3, next_offset=6)
+        assert await engine.log("log", -100, 5) == LogChunk(text="hello", begin=0, next_offset=5)
+        assert await engine.log("log", 6) == LogChunk(text="", begin=6, next_offset=6)
+        assert await engine.log("log", 500) == LogChunk(text="", begin=6, next_offset=6)
 
     async def test_every_key_is_listed_with_its_status(self, engine: ContainerEngine, image: str) -> None:
         await engine.start("b", job(image, SAYS))

@@ -20,6 +20,7 @@ from interlock.tools.containers.ports import (
     ImageStatus,
     OnOutput,
 )
+from interlock.tools.masking import patterns_of, read_masked
 from interlock.tools.ports import LogChunk, ProcessStatus
 
 _KEY_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
@@ -123,11 +124,15 @@ class FakeEngine:
         self._answer()
         container = self._containers.get(key)
         if container is None:
-            return LogChunk(text="", next_offset=0)
-        end = len(container.output)
-        begin = min(max(end + offset if offset < 0 else offset, 0), end)
-        data = container.output[begin:][:limit_bytes]
-        return LogChunk(text=_masked(container, begin, begin + len(data)), next_offset=begin + len(data))
+            return LogChunk(text="", begin=0, next_offset=0)
+        output, spec = container.output, container.spec
+
+        def read(at: int, limit: int) -> tuple[int, bytes]:
+            begin = min(max(len(output) + at if at < 0 else at, 0), len(output))
+            return begin, output[begin:][:limit]
+
+        patterns = patterns_of(spec.environment[name] for name in spec.secret_variables)
+        return read_masked(read, patterns, offset, limit_bytes, container.ended.is_set)
 
     async def list(self) -> dict[str, ProcessStatus]:
         self._answer()
@@ -306,20 +311,6 @@ class FakeEngine:
     def _new_pid(self) -> int:
         self._next_pid += 1
         return self._next_pid
-
-
-def _masked(container: _Container, begin: int, end: int) -> str:
-    """Each byte of a secret is left out, wherever the chunk cuts it; three stars stand where one begins."""
-    output, hidden, stars = container.output, set[int](), set[int]()
-    for name in container.spec.secret_variables:
-        value = container.spec.environment[name].encode()
-        place = output.find(value) if value else -1
-        while place >= 0:
-            stars.add(place)
-            hidden.update(range(place, place + len(value)))
-            place = output.find(value, place + len(value))
-    shown = (b"***" if index in stars else b"" if index in hidden else output[index : index + 1] for index in range(begin, end))
-    return b"".join(shown).decode(errors="replace")
 
 
 def _check(key: str) -> None:

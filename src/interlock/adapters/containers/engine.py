@@ -107,13 +107,14 @@ class DockerEngine(Images):
             found = await self._inspect(name)
             if found is None:
                 self._anchors.pop(key, None)
-                return LogChunk(text="", next_offset=0)
+                return LogChunk(text="", begin=0, next_offset=0)
             raw = await self._read_log(found["Id"])
         kept, anchor = place(await asyncio.to_thread(take_apart, raw), self._anchors.get(key))
         if anchor is not None:
             self._anchors[key] = anchor
         secrets = secret_values(found["Config"]["Labels"], found["Config"]["Env"] or [])
-        return await asyncio.to_thread(chunk, kept, offset, limit_bytes, secrets)
+        has_ended = not found["State"]["Running"]
+        return await asyncio.to_thread(chunk, kept, offset, limit_bytes, secrets, has_ended=has_ended)
 
     async def list(self) -> dict[str, ProcessStatus]:
         params = {"all": "true", "filters": canonical_json(label_filter(self._instance)).decode()}

@@ -4,6 +4,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from interlock.tools.masking import patterns_of, read_masked
 from interlock.tools.ports import LogChunk
 
 _HEADER = struct.Struct(">BxxxL")
@@ -63,49 +64,12 @@ def _begin(pieces: list[tuple[bytes, bytes]], anchor: Anchor) -> int:
     return anchor.end
 
 
-def chunk(kept: Kept, offset: int, limit_bytes: int, secrets: Iterable[str]) -> LogChunk:
+def chunk(kept: Kept, offset: int, limit_bytes: int, secrets: Iterable[str], *, has_ended: bool) -> LogChunk:
     """At most ``limit_bytes`` from ``offset`` on, without the values of secrets, wherever the borders of the chunk fall."""
-    end = kept.begin + len(kept.data)
-    first = min(max(end + offset if offset < 0 else offset, kept.begin), end) - kept.begin
-    last = _whole(kept.data, first, min(first + max(limit_bytes, 0), len(kept.data)))
-    text = _masked(kept.data, first, last, _covered(kept.data, secrets))
-    return LogChunk(text=text.decode(errors="replace"), next_offset=kept.begin + last)
 
+    def read(at: int, limit: int) -> tuple[int, bytes]:
+        end = kept.begin + len(kept.data)
+        first = min(max(end + at if at < 0 else at, kept.begin), end) - kept.begin
+        return kept.begin + first, kept.data[first : first + max(limit, 0)]
 
-def _whole(data: bytes, first: int, last: int) -> int:
-    """``last``, moved before a character that would be cut in two; it waits for the next chunk, unless it is all there is."""
-    border = last
-    while border > first and last < len(data) and data[border] & 0xC0 == 0x80 and last - border < 3:
-        border -= 1
-    return border if border > first else last
-
-
-def _covered(data: bytes, secrets: Iterable[str]) -> list[tuple[int, int]]:
-    """Where secrets stand, in order and without overlaps."""
-    found: list[tuple[int, int]] = []
-    for value in {secret.encode(errors="surrogateescape") for secret in secrets if secret}:
-        position = data.find(value)
-        while position >= 0:
-            found.append((position, position + len(value)))
-            position = data.find(value, position + 1)
-    merged: list[tuple[int, int]] = []
-    for begin, end in sorted(found):
-        if merged and begin < merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((begin, end))
-    return merged
-
-
-def _masked(data: bytes, first: int, last: int, covered: list[tuple[int, int]]) -> bytes:
-    """The bytes between, each secret shown as ``***`` in the chunk in which it begins and not at all in the next."""
-    shown: list[bytes] = []
-    position = first
-    for begin, end in covered:
-        if end <= position or begin >= last:
-            continue
-        shown.append(data[position : max(begin, position)])
-        if begin >= first:
-            shown.append(b"***")
-        position = min(end, last)
-    return b"".join([*shown, data[position:last]])
+    return read_masked(read, patterns_of(secrets), offset, limit_bytes, lambda: has_ended)
