@@ -58,17 +58,17 @@ def test_offsets_go_on_where_a_log_was_rotated() -> None:
 
 def test_a_chunk_cuts_no_character_in_two() -> None:
     kept = Kept(0, "aé€".encode())
-    assert chunk(kept, 0, 2, []).text == "a"
-    assert chunk(kept, 1, 3, []) == chunk(kept, 1, 2, [])
-    assert chunk(kept, 3, 9, []).text == "€"
-    assert chunk(kept, 1, 1, []).next_offset == 2
+    assert chunk(kept, 0, 2, [], has_ended=True).text == "a"
+    assert chunk(kept, 1, 3, [], has_ended=True) == chunk(kept, 1, 2, [], has_ended=True)
+    assert chunk(kept, 3, 9, [], has_ended=True).text == "€"
+    assert chunk(kept, 1, 1, [], has_ended=True).next_offset == 2
 
 
 def test_secrets_that_overlap_are_masked_whole() -> None:
     kept = Kept(100, b"x abcdef y")
-    assert chunk(kept, 0, 100, ["abcd", "cdef"]).text == "x *** y"
-    assert chunk(kept, 103, 2, ["abcd"]).text == ""
-    assert chunk(kept, 103, 4, ["abcd"]).text == "e"
+    assert chunk(kept, 0, 100, ["abcd", "cdef"], has_ended=True).text == "x *** y"
+    assert chunk(kept, 103, 2, ["abcd"], has_ended=True).text == "***"
+    assert chunk(kept, 103, 4, ["abcd"], has_ended=True).text == "e"
 
 
 def test_a_container_is_closed_but_for_what_is_said() -> None:

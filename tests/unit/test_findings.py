@@ -31,7 +31,7 @@ def test_a_plan_with_nothing_special_has_no_findings():
         ({"strategy": "recreate"}, "downtime"),
         ({"strategy": "rolling"}, "rolling_alone"),
         ({"recipe": recipe(smoke=())}, "no_smoke_tests"),
-        ({"recipe": recipe(replicas=2)}, "one_replica"),
+        ({"recipe": recipe(dependencies=("mail",))}, "dependencies"),
         ({"recipe": recipe(dependencies=("billing",))}, "dependencies"),
         ({"recipe": recipe(resources=Resources(memory_mb=256))}, "resources_not_limited"),
         ({"recipe": recipe(rollback="propose")}, "rollback_proposed"),
@@ -56,12 +56,12 @@ def test_commands_that_were_guessed_are_said_to_be():
 
 
 def test_a_module_file_is_quoted_where_it_says_what_has_no_effect():
-    recipes = recipe(replicas=2)
-    analysis = Analysis(tier=1, commit="c", tree="t", recipe=recipes, places={"replicas": "ai-module.yaml:7"})
+    recipes = recipe(dependencies=("mail",))
+    analysis = Analysis(tier=1, commit="c", tree="t", recipe=recipes, places={"dependencies": "ai-module.yaml:7"})
     [finding] = findings_of(facts(analysis=analysis))
     assert finding.where == "ai-module.yaml:7"
     [finding] = findings_of(facts(recipe=recipes))
-    assert "replicas" in finding.where
+    assert "dependencies" in finding.where
 
 
 @pytest.mark.parametrize("action", ["test", "build"])
@@ -77,9 +77,9 @@ def test_the_worst_comes_first_and_equals_keep_their_order():
     analysed = [
         Finding(severity=severity, code=f"{severity}-{n}", message="") for severity in ("info", "error") for n in (1, 2)
     ]
-    analysis = Analysis(tier=1, commit="c" * 40, tree="t" * 40, recipe=recipe(replicas=2), findings=tuple(analysed))
+    analysis = Analysis(tier=1, commit="c" * 40, tree="t" * 40, recipe=recipe(dependencies=("mail",)), findings=tuple(analysed))
     found = [finding.code for finding in findings_of(facts(analysis=analysis))]
-    assert found == ["error-1", "error-2", "one_replica", "info-1", "info-2"]
+    assert found == ["error-1", "error-2", "dependencies", "info-1", "info-2"]
 
 
 # --- changes ------------------------------------------------------------------------------------------------------------------

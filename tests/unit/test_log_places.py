@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from interlock.core.errors import Invalid
 from interlock.delivery.log_places import Instance, Place, cursor_of, instances_of, last_lines, offsets_in, piece_of
 from interlock.delivery.model import Deployment
+from interlock.delivery.model import Instance as Served
 from interlock.sources.model import WatchPolicy
 from interlock.tools.ports import LogChunk
 
@@ -17,8 +18,7 @@ DEPLOYMENT = Deployment(
     release_id="rel_1",
     version="v1.0.0",
     state="good",
-    process="key-1",
-    port=None,
+    instances=(Served(key="key-1"),),
     plan_id="plan_1",
     run_id="run_1",
     watch=WatchPolicy(),

@@ -13,6 +13,7 @@ import msgspec
 
 from interlock.core.errors import Invalid
 from interlock.delivery.model import Deployment
+from interlock.sources.model import Target
 from interlock.tools.ports import LogChunk
 
 _CURSOR = re.compile(r"[a-z0-9][a-z0-9-]{0,100}:\d{1,18}(?:,[a-z0-9][a-z0-9-]{0,100}:\d{1,18}){0,99}")
@@ -24,10 +25,11 @@ Offsets = dict[str, int]
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
-    """One process of a deployment: ``name`` for people, empty where it is the only one; ``key`` on its host."""
+    """One instance of a deployment: ``name`` for people, empty where it is the only one; ``key`` at its target."""
 
     name: str
     key: str
+    target: Target = "process"
 
 
 class Piece(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,8 +114,10 @@ class LogQuery(msgspec.Struct, frozen=True, kw_only=True):
 def instances_of(deployment: Deployment) -> tuple[Instance, ...]:
     """The instances whose output is the deployment's log."""
     several = len(deployment.instances) > 1
-    numbered = enumerate(deployment.instances, 1)
-    return tuple(Instance(name=str(number) if several else "", key=instance.key) for number, instance in numbered)
+    return tuple(
+        Instance(name=str(number) if several else "", key=instance.key, target=deployment.target)
+        for number, instance in enumerate(deployment.instances, 1)
+    )
 
 
 def cursor_of(offsets: Mapping[str, int]) -> str:

@@ -27,20 +27,23 @@ from interlock.delivery.log_places import (
 )
 from interlock.delivery.model import Deployment
 from interlock.delivery.service import Delivery
+from interlock.delivery.targets import Targets
 from interlock.tools.ports import LogChunk, Workloads
 
 MAX_BYTES = 1024 * 1024
 MAX_LINES = 10_000
 CHUNK_BYTES = 65536
 LOOK_EVERY_S = 0.25
+PAST_THE_END = 1 << 62
+"""Where a log is read for nothing but its length."""
 
 
 class Logs:
     """The use cases of logs. What many followers want to know at the same time is looked up once."""
 
-    def __init__(self, delivery: Delivery, workloads: Workloads, clock: Clock) -> None:
+    def __init__(self, delivery: Delivery, targets: Targets, clock: Clock) -> None:
         self._delivery = delivery
-        self._workloads = workloads
+        self._targets = targets
         self._chunks = Coalescing[tuple[str, int, int], LogChunk](clock, keep_s=LOOK_EVERY_S, keep=64, at_once=4)
         self._successors = Coalescing[tuple[str, str, str], Deployment | None](clock, keep_s=LOOK_EVERY_S, keep=1000, at_once=4)
         self.followers = 0
@@ -125,14 +128,14 @@ class Logs:
                 pieces.append(await self._tail(instance, tail, limit_bytes))
             else:
                 offset = offsets if isinstance(offsets, int) else offsets.get(instance.key, 0)
-                chunk = await self._workloads.log(instance.key, offset, limit_bytes)
+                chunk = await self._workloads(instance).log(instance.key, offset, limit_bytes)
                 pieces.append(piece_of(instance, offset, chunk))
         return pieces
 
     async def _tail(self, instance: Instance, lines: int, limit_bytes: int) -> Piece:
         size_bytes = min(limit_bytes, CHUNK_BYTES)
         while True:
-            chunk = await self._workloads.log(instance.key, -size_bytes, size_bytes)
+            chunk = await self._workloads(instance).log(instance.key, -size_bytes, size_bytes)
             text = last_lines(chunk.text, lines, is_whole=chunk.begin == 0)
             if size_bytes >= limit_bytes or chunk.begin == 0 or text.count("\n") >= lines:
                 return msgspec.structs.replace(piece_of(instance, -size_bytes, chunk), text=text)
@@ -142,20 +145,25 @@ class Logs:
         """What each instance has written since, at most one piece of each."""
         for instance in place.instances:
             question = (instance.key, place.offsets[instance.key], CHUNK_BYTES)
-            chunk = await self._chunks.get(question, lambda question=question: self._workloads.log(*question))
+            chunk = await self._chunks.get(
+                question, lambda question=question, workloads=self._workloads(instance): workloads.log(*question)
+            )
             for event in place.take(piece_of(instance, question[1], chunk)):
                 yield event
 
     async def _rest(self, place: Place) -> AsyncGenerator[LogEvent]:
         """What is there by now, and no more: it may go on writing for ever."""
         for instance in place.instances:
-            end = (await self._workloads.status(instance.key)).output_bytes
+            end = (await self._workloads(instance).log(instance.key, PAST_THE_END, 0)).next_offset
             while (offset := place.offsets[instance.key]) < end:
-                chunk = await self._workloads.log(instance.key, offset, CHUNK_BYTES)
+                chunk = await self._workloads(instance).log(instance.key, offset, CHUNK_BYTES)
                 if chunk.next_offset <= offset:
                     break
                 for event in place.take(piece_of(instance, offset, chunk)):
                     yield event
+
+    def _workloads(self, instance: Instance) -> Workloads:
+        return self._targets.of(instance.target)
 
     # --- whose log it is ---
 
@@ -169,7 +177,7 @@ class Logs:
             offsets = offsets_in(query.start)
             deployment = await self._owner(scope, query, offsets)
         instances = instances_of(deployment)
-        states = [(await self._workloads.status(instance.key)).state for instance in instances]
+        states = [(await self._workloads(instance).status(instance.key)).state for instance in instances]
         if set(states) <= {"absent"}:
             message = (
                 f"the output of {deployment.deployment_id} ({deployment.version}, {deployment.state}) is not kept any more"
@@ -220,7 +228,7 @@ class Logs:
         """How the deployment's processes ended; empty while one of them may still write."""
         told: list[str] = []
         for instance in place.instances:
-            status = await self._workloads.status(instance.key)
+            status = await self._workloads(instance).status(instance.key)
             if status.state not in {"exited", "lost", "absent"}:
                 return ""
             told.append(status.message or f"it is {status.state}" + (f": {status.reason}" if status.reason else ""))
