@@ -98,6 +98,7 @@ PLAN: dict[str, Any] = {
             "then": "v1.1.0",
             "url": "http://127.0.0.1:18100/",
             "commits": ["abc1234 Say hello"],
+            "recipe": [{"field": "start", "now": "run old", "then": "run new"}],
             "rollback": "v1.0.0 (release rel_0, checked)",
         }
     ],
@@ -113,7 +114,10 @@ PLAN: dict[str, Any] = {
     "constraints": {"strategy": None, "watch_s": None},
     "estimate_s": 75.0,
     "needs_approval": True,
-    "approval": None,
+    "approvals": [],
+    "waits": "",
+    "missing": "1 of 1 approval; anybody",
+    "terms": [],
     "reason": "",
     "run_id": "",
     "content": {

@@ -17,7 +17,14 @@ from interlock.core.clock import Clock, SystemClock
 from interlock.core.scope import Scope, system_scope
 from interlock.db.database import Database
 from interlock.delivery.building import Building
-from interlock.delivery.contracts import IncidentOpened, IncidentResolved
+from interlock.delivery.contracts import (
+    EnvironmentFrozen,
+    EnvironmentRulesChanged,
+    EnvironmentThawed,
+    IncidentOpened,
+    IncidentResolved,
+)
+from interlock.delivery.environments import Environments
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.probing import Observer
 from interlock.delivery.recovery import Recovery
@@ -31,12 +38,14 @@ from interlock.faces.http.services import Services
 from interlock.inbox.contracts import ItemAnswered
 from interlock.inbox.service import Inbox
 from interlock.plans.approval import ApprovalRules
-from interlock.plans.contracts import PlanApproved, PlanChanged
+from interlock.plans.contracts import PlanApproved, PlanChanged, PlanDue
 from interlock.plans.gathering import Gathering
 from interlock.plans.handlers import PlanHandlers
 from interlock.plans.launching import Launching
 from interlock.plans.proposing import Proposing
+from interlock.plans.queue import Queue
 from interlock.plans.service import Plans
+from interlock.plans.shelf import Shelf
 from interlock.plans.wayback import WayBack
 from interlock.runs.active import Equipment
 from interlock.runs.contracts import RunBegan, RunEnded, TaskAsks
@@ -50,6 +59,7 @@ from interlock.runs.service import Runs
 from interlock.settings import Settings
 from interlock.sources.model import WatchPolicy
 from interlock.sources.service import Sources
+from interlock.tenancy.contracts import UserRemoved
 from interlock.tenancy.service import Tenancy
 from interlock.tenancy.submissions import Submissions
 from interlock.tools.checkout import Checkout, RemoveCheckout
@@ -70,6 +80,7 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
     audit = Audit(database, clock, signer, {events.feed.name: events.feed, journal_feed.name: journal_feed})
     database.before_commit(audit.seal)
     inbox = Inbox(database, events, clock)
+    tenancy = Tenancy(database, events, clock)
 
     host = LocalHost(home / "processes")
     forwarder = CaddyForwarder(host, home / "forwarder")
@@ -78,6 +89,7 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
     sources = Sources(git, home / "repositories")
 
     delivery = Delivery(database, events, clock, settings.environments, (settings.first_port, settings.last_port + 1))
+    environments = Environments(database, events, tenancy, clock, settings.environments)
     incidents = Incidents(database, events, inbox, clock)
     observer = Observer(host, forwarder, http, clock)
     rollout = Rollout(delivery, incidents, observer, host, clock)
@@ -116,21 +128,24 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         sources, delivery, incidents, home / "bundles", _watch_policy(settings), float(settings.task_timeout_s)
     )
     proposing = Proposing(sources, delivery, gathering, clock, timedelta(hours=settings.plan_lifetime_hours))
-    rules = ApprovalRules(sources, delivery, incidents, signer, clock)
-    plans = Plans(database, events, inbox, runs, proposing, rules, clock)
+    rules = ApprovalRules(sources, delivery, incidents, environments, tenancy, signer, clock)
+    shelf = Shelf(database, events, inbox)
+    plans = Plans(database, events, inbox, runs, proposing, rules, shelf)
+    queue = Queue(database, events, shelf, rules)
     limits = Limits(max_concurrent_tasks=settings.max_concurrent_tasks_per_workflow, timeout_s=settings.run_timeout_s)
     launching = Launching(runs, limits)
-    plan_handlers = PlanHandlers(plans, runs, launching, delivery, incidents)
+    plan_handlers = PlanHandlers(plans, queue, runs, launching, delivery, incidents)
     way_back = WayBack(database, plans, runs, launching, delivery, incidents, inbox)
     _subscribe(events, journal_feed, plan_handlers, RunHandlers(database, inbox, runs))
     _subscribe_way_back(events, way_back)
 
     services = Services(
-        tenancy=Tenancy(database, clock),
+        tenancy=tenancy,
         submissions=Submissions(database, clock),
         plans=plans,
         runs=runs,
         delivery=delivery,
+        environments=environments,
         incidents=incidents,
         observer=observer,
         sources=sources,
@@ -148,6 +163,7 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         services=services,
         driver=driver,
         watcher=watcher,
+        queue=queue,
         events=events,
         forwarder=forwarder,
         retention=retention,
@@ -176,7 +192,10 @@ def _executors(building: Building, rollout: Rollout, recovery: Recovery) -> dict
 
 
 def _subscribe(events: Events, journal: JournalFeed, plans: PlanHandlers, runs: RunHandlers) -> None:
-    events.subscribe("plans.run", plans.plan_approved, PlanApproved)
+    events.subscribe("plans.run", plans.plan_due, PlanApproved, PlanDue)
+    events.subscribe("plans.queue", plans.place_free, PlanChanged)
+    events.subscribe("plans.rules", plans.rules_changed, EnvironmentRulesChanged, EnvironmentFrozen, EnvironmentThawed)
+    events.subscribe("plans.people", plans.user_removed, UserRemoved)
     events.subscribe("plans.started", plans.run_started, RunBegan, feed=journal)
     events.subscribe("plans.finished", plans.run_finished, RunEnded, feed=journal)
     events.subscribe("runs.question", runs.task_asks, TaskAsks, feed=journal)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from interlock.audit.service import Audit
+from interlock.delivery.environments import Environments
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.probing import Observer
 from interlock.delivery.service import Delivery
@@ -30,6 +31,7 @@ class Services:
     plans: Plans
     runs: Runs
     delivery: Delivery
+    environments: Environments
     incidents: Incidents
     observer: Observer
     sources: Sources
