@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from harness.people import refusals, rules
+from harness.people import people, refusals, rules
 from harness.plane import until
 from harness.sample import MODULE, Sample
 from harness.server import Server
@@ -105,7 +105,10 @@ async def test_where_the_rule_is_to_refuse_nothing_waits(server: Server, sample:
     first = await server.plan(f"deploy {sample.name} v1.0.0 to production")
     await server.approve(first)
     await server.task_runs(await server.run_of(first["plan_id"]), "smoke-production")
+    (maria,) = await people(server, "maria")
+    await rules(server, "production", approvals=2)
     both = await server.plan(f"deploy {sample.name} v1.1.0 to staging then production")
+    assert (await maria.approve(both))["state"] == "pending_approval", "only the last approval would start it"
     refused = await server.approve(both, 409)
     assert refused["code"] == "busy"
     assert "--busy wait" in refused["hint"]

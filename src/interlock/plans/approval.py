@@ -1,5 +1,7 @@
 """Whether a plan may be approved, and may run: it must be what was seen, and the world what it was made against."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from interlock.core.clock import Clock, from_text, to_text
@@ -42,8 +44,14 @@ class ApprovalRules:
 
     async def demands(self, scope: Scope, plan: Plan) -> Demands:
         """What the plan's environments ask of it by the rules and the people of this moment."""
-        rules = await self._environments.rules(scope, plan.environments) or [UNRULED]
-        return demands_of(plan, rules, await self._tenancy.users(scope), self._clock.now())
+        return (await self.demands_for(scope, (plan,)))[0]
+
+    async def demands_for(self, scope: Scope, plans: Sequence[Plan]) -> list[Demands]:
+        """`demands` of each of several plans, looked up once."""
+        names = list(dict.fromkeys(name for plan in plans for name in plan.environments))
+        known = {rules.environment: rules for rules in await self._environments.rules(scope, names)}
+        users, now = await self._tenancy.users(scope), self._clock.now()
+        return [demands_of(plan, [known[name] for name in plan.environments] or [UNRULED], users, now) for plan in plans]
 
     async def demands_in(self, session: Session, plan: Plan) -> Demands:
         """The same as it stands inside of a transaction."""

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from interlock.core.errors import InterlockError
+from interlock.core.errors import Conflict, InterlockError
 from interlock.core.scope import Scope
 from interlock.db.database import Database
 from interlock.db.session import Session
@@ -36,15 +36,16 @@ class Deciding:
             if override:
                 check_owner(scope, "override windows and freezes")
             stored = await self._shelf.stored(scope, plan_id)
-            (await self._check(scope, stored, content_hash)).check_may_approve(scope.principal)
-            in_flux = await self._is_in_flux(scope, stored.plan)
+            demands = await self._check(scope, stored, content_hash)
+            demands.check_may_approve(scope.principal)
+            approval = self._rules.sign(scope, stored.plan, override=override, when_open=when_open)
+            in_flux = await self._is_in_flux(scope, _with(stored.plan, approval, ()), demands)
             warnings = await self._rules.check_world(scope, decode(stored.content), is_in_flux=in_flux)
             async with self._database.write(scope) as session:
                 # Read again inside the turn: somebody else may have decided meanwhile, and only one decision counts.
                 plan = (await self._shelf.stored_in(session, plan_id)).plan
                 self._rules.check_unaltered(plan, stored.content, content_hash)
                 self._rules.check_open(plan)
-                approval = self._rules.sign(scope, plan, override=override, when_open=when_open)
                 return await self._add(session, _with(plan, approval, warnings), approval, in_flux=in_flux)
         except InterlockError as error:
             await self._shelf.record_refusal(scope, f"approve {plan_id}", error)
@@ -55,11 +56,17 @@ class Deciding:
         self._rules.check_open(stored.plan)
         return await self._rules.demands(scope, stored.plan)
 
-    async def _is_in_flux(self, scope: Scope, plan: Plan) -> bool:
-        """Whether another plan changes the places of this one now, so that it will have to wait. Raises Conflict ``busy``."""
+    async def _is_in_flux(self, scope: Scope, plan: Plan, demands: Demands) -> bool:
+        """Whether another plan changes the places of this one now, so that it will have to wait. Raises Conflict ``busy`` where
+        no further approval is needed."""
         async with self._database.read(scope) as connection:
             others = await store.in_states(connection, plan.service, sorted(APPROVED))
-        return bool(line_for(plan, others, await self._rules.demands(scope, plan)))
+        try:
+            return bool(line_for(plan, others, demands))
+        except Conflict:
+            if demands.missing(plan.approvals):
+                return True
+            raise
 
     async def _add(self, session: Session, plan: Plan, approval: Approval, *, in_flux: bool) -> Plan:
         """Keep the approval; with the last one the plan is approved, and starts or waits."""

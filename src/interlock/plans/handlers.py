@@ -41,12 +41,12 @@ class PlanHandlers:
     async def place_free(self, scope: Scope, event: Envelope) -> None:
         """``plan.changed``: with the end of a plan its places are free for the next in line."""
         if event.data["state"] in ENDED:
-            await self._queue.look(scope)
+            self._queue.wake()
 
     async def rules_changed(self, scope: Scope, event: Envelope) -> None:
         """``environment.…``: what waits may start now, and what is asked for may be something else."""
         await self._plans.amend_inbox(scope, event.data["environment"])
-        await self._queue.look(scope)
+        self._queue.wake()
 
     async def user_removed(self, scope: Scope, event: Envelope) -> None:
         """``user.removed``: the approvals of that user count no more."""

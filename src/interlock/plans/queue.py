@@ -5,6 +5,7 @@ while, finds the same line and goes on with it.
 """
 
 import asyncio
+import contextlib
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -12,7 +13,7 @@ from typing import Literal
 import msgspec
 import structlog
 
-from interlock.core.errors import Conflict, InterlockError
+from interlock.core.errors import Conflict, InterlockError, Unavailable
 from interlock.core.scope import Scope
 from interlock.db.database import Database
 from interlock.db.session import Session
@@ -76,28 +77,35 @@ class Queue:
         self._events = events
         self._shelf = shelf
         self._rules = rules
-        self._looking = asyncio.Lock()
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Something has changed for what waits: look at once."""
+        self._wake.set()
 
     async def run(self, scope: Scope) -> None:
         """Look after what waits until cancelled."""
         while True:
+            self._wake.clear()
             try:
                 await self.look(scope)
             except Exception as error:
                 log.warning("queue.failed", error=str(error))
-            await asyncio.sleep(LOOK_EVERY_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await self._wake.wait()
 
     async def look(self, scope: Scope) -> None:
         """Start whatever waits and need not any more; what cannot start any more fails, and says why."""
-        async with self._looking:
-            async with self._database.read(scope) as connection:
-                waiting = [plan for plan in await store.in_states(connection, None, ["approved"]) if plan.waits]
-            for plan in sorted(waiting, key=place_in_line):
-                try:
-                    await self._look_at(scope, plan.plan_id)
-                except InterlockError as error:
-                    if error.kind != "unavailable":
-                        await self._fail(scope, plan.plan_id, error)
+        async with self._database.read(scope) as connection:
+            waiting = [plan for plan in await store.in_states(connection, None, ["approved"]) if plan.waits]
+        for plan in sorted(waiting, key=place_in_line):
+            try:
+                await self._look_at(scope, plan.plan_id)
+            except Unavailable as error:
+                log.info("queue.unavailable", plan=plan.plan_id, error=str(error))
+            except InterlockError as error:
+                await self._fail(scope, plan.plan_id, error)
 
     async def due(self, scope: Scope, plan_id: str) -> tuple[Plan, PlanContent] | None:
         """An approved plan that may start at this moment, with its content; None for one that waits or was settled otherwise.
@@ -114,7 +122,7 @@ class Queue:
                     await self._wait(session, (await self._shelf.stored_in(session, plan_id)).plan, "window", closed.message)
                 return None
         except InterlockError as error:
-            if error.kind == "unavailable":
+            if isinstance(error, Unavailable):
                 raise
             await self._fail(scope, plan_id, error)
             return None

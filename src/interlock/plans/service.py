@@ -1,5 +1,6 @@
 """The use cases of plans: propose, show, approve, reject, run."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from interlock.inbox.service import Inbox
 from interlock.plans import contracts, store
 from interlock.plans.approval import ApprovalRules, decode
 from interlock.plans.deciding import Deciding
+from interlock.plans.demands import Demands
 from interlock.plans.estimates import durations
 from interlock.plans.model import APPROVED, ENDED, Plan, PlanContent, PlanState, is_under_way, may_become
 from interlock.plans.proposing import Draft, Proposing
@@ -76,7 +78,7 @@ class Plans:
             raise
         if not preview:
             await self._store(scope, draft)
-        return msgspec.structs.replace(draft, plan=await self._as_of_now(scope, draft.plan))
+        return msgspec.structs.replace(draft, plan=(await self._as_of_now(scope, [draft.plan]))[0])
 
     async def _history(self, scope: Scope, service: str) -> dict[str, float]:
         """Seconds that the tasks of the service's last successful plan took."""
@@ -103,7 +105,7 @@ class Plans:
     async def get(self, scope: Scope, plan_id: str) -> tuple[Plan, PlanContent]:
         """A plan and its content; the id may be `LATEST`. Raises NotFound ``plan``, Internal ``plan_content``."""
         stored = await self._shelf.stored(scope, await self._shelf.resolved(scope, plan_id))
-        return await self._as_of_now(scope, stored.plan), decode(stored.content)
+        return (await self._as_of_now(scope, [stored.plan]))[0], decode(stored.content)
 
     async def raw_content(self, scope: Scope, plan_id: str) -> bytes:
         """The bytes of the content as they are stored; the id may be `LATEST`. Raises NotFound ``plan``."""
@@ -115,17 +117,16 @@ class Plans:
         """Plans with their numbers, newest first; ``before`` is the number of the last one of the page before."""
         async with self._database.read(scope) as connection:
             page = await store.page(connection, service=service, state=state, before=before, limit=limit)
-        return [(number, await self._as_of_now(scope, plan)) for number, plan in page]
+        plans = await self._as_of_now(scope, [plan for _, plan in page])
+        return [(number, plan) for (number, _), plan in zip(page, plans, strict=True)]
 
-    async def _as_of_now(self, scope: Scope, plan: Plan) -> Plan:
-        """As it is seen at this moment: expired or not, and until it starts, what the rules ask of it."""
-        if self._rules.is_expired(plan):
-            return msgspec.structs.replace(plan, state="expired")
-        if plan.state != "pending_approval" and not plan.waits:
-            return plan
-        demands = await self._rules.demands(scope, plan)
-        missing = demands.missing(plan.approvals) if plan.state == "pending_approval" else ""
-        return msgspec.structs.replace(plan, terms=demands.terms(plan.approvals), missing=missing)
+    async def _as_of_now(self, scope: Scope, plans: Sequence[Plan]) -> list[Plan]:
+        """As they are seen at this moment: expired or not, and until they start, what the rules ask of them."""
+        now = [msgspec.structs.replace(plan, state="expired") if self._rules.is_expired(plan) else plan for plan in plans]
+        open_ones = [plan for plan in now if plan.state == "pending_approval" or plan.waits]
+        demands = zip(open_ones, await self._rules.demands_for(scope, open_ones), strict=True) if open_ones else ()
+        seen = {plan.plan_id: _with_demands(plan, found) for plan, found in demands}
+        return [seen.get(plan.plan_id, plan) for plan in now]
 
     # --- decide ---
 
@@ -142,7 +143,7 @@ class Plans:
         """
         plan_id = await self._shelf.resolved(scope, plan_id)
         plan = await self._deciding.approve(scope, plan_id, content_hash, override=override, when_open=when_open)
-        return await self._as_of_now(scope, plan)
+        return (await self._as_of_now(scope, [plan]))[0]
 
     async def reject(self, scope: Scope, plan_id: str, reason: str) -> Plan:
         """Turn a plan down, also one that is approved and still waits. Raises NotFound, Conflict ``plan_state``, Forbidden
@@ -193,3 +194,8 @@ class Plans:
             if plan.state in ENDED:
                 await self._shelf.move(session, plan, "running", f"{environment} is brought back")
         return True
+
+
+def _with_demands(plan: Plan, demands: Demands) -> Plan:
+    missing = demands.missing(plan.approvals) if plan.state == "pending_approval" else ""
+    return msgspec.structs.replace(plan, terms=demands.terms(plan.approvals), missing=missing)
