@@ -193,7 +193,6 @@ def _executors(building: Building, rollout: Rollout, recovery: Recovery) -> dict
 
 def _subscribe(events: Events, journal: JournalFeed, plans: PlanHandlers, runs: RunHandlers) -> None:
     events.subscribe("plans.run", plans.plan_due, PlanApproved, PlanDue)
-    events.subscribe("plans.queue", plans.place_free, PlanChanged)
     events.subscribe("plans.rules", plans.rules_changed, EnvironmentRulesChanged, EnvironmentFrozen, EnvironmentThawed)
     events.subscribe("plans.people", plans.user_removed, UserRemoved)
     events.subscribe("plans.started", plans.run_started, RunBegan, feed=journal)

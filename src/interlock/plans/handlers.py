@@ -8,7 +8,7 @@ from interlock.delivery.model import Deployment
 from interlock.delivery.service import Delivery
 from interlock.events.model import Envelope
 from interlock.plans.launching import MAIN, Launching
-from interlock.plans.model import ENDED, PlanContent, PlanState
+from interlock.plans.model import PlanContent, PlanState
 from interlock.plans.queue import Queue
 from interlock.plans.service import Plans
 from interlock.runs.model import RunState, RunStatus, TaskStatus
@@ -37,11 +37,6 @@ class PlanHandlers:
         if due := await self._queue.due(scope, plan_id):
             plan, content = due
             await self._launching.submit(scope, plan, content, MAIN, content.graph)
-
-    async def place_free(self, scope: Scope, event: Envelope) -> None:
-        """``plan.changed``: with the end of a plan its places are free for the next in line."""
-        if event.data["state"] in ENDED:
-            self._queue.wake()
 
     async def rules_changed(self, scope: Scope, event: Envelope) -> None:
         """``environment.…``: what waits may start now, and what is asked for may be something else."""

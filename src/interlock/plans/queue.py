@@ -78,6 +78,8 @@ class Queue:
         self._shelf = shelf
         self._rules = rules
         self._wake = asyncio.Event()
+        # A place is free: no more than a hint, what waits is looked at now and then in any case.
+        shelf.when_ended(self.wake)
 
     def wake(self) -> None:
         """Something has changed for what waits: look at once."""

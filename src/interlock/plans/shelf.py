@@ -1,5 +1,7 @@
 """The stored plans and the steps of their states, for everything in this slice that changes them."""
 
+from collections.abc import Callable
+
 import msgspec
 
 from interlock.core.errors import InterlockError, NotFound
@@ -9,7 +11,7 @@ from interlock.db.session import Session
 from interlock.events.service import Events
 from interlock.inbox.service import Inbox
 from interlock.plans import contracts, store
-from interlock.plans.model import Plan, PlanState, same_places
+from interlock.plans.model import ENDED, Plan, PlanState, same_places
 
 LATEST = "latest"
 """Stands for the newest plan wherever a plan's id is taken from a caller."""
@@ -22,6 +24,11 @@ class Shelf:
         self._database = database
         self._events = events
         self._inbox = inbox
+        self._when_ended: Callable[[], None] = lambda: None
+
+    def when_ended(self, call: Callable[[], None]) -> None:
+        """Have ``call`` called after each commit with which a plan ends."""
+        self._when_ended = call
 
     async def resolved(self, scope: Scope, plan_id: str) -> str:
         """The id itself, or that of the newest plan for `LATEST`: the content hash still says which plan was meant."""
@@ -47,6 +54,8 @@ class Shelf:
         await store.save(session.connection, msgspec.structs.replace(plan, state=state, reason=reason))
         data = contracts.PlanChanged(plan_id=plan.plan_id, state=state, reason=reason)
         await self._events.publish(session, data, subject=f"plan:{plan.plan_id}")
+        if state in ENDED:
+            session.after_commit(self._when_ended)
 
     async def supersede_others(self, session: Session, plan: Plan, queues: frozenset[str]) -> None:
         """Take away what waits for approval for the places that ``plan`` changes now, but where plans may queue up
