@@ -73,6 +73,8 @@ class TestPeople:
         ]
         assert [(await answer)["code"] for answer in asked] == ["owner_only"] * len(asked)
         assert (await maria.get("/environments"))["items"][1]["approvals"] == 2
+        events = (await plane.get("/events", params={"subject": "access:refused"}))["items"]
+        assert ("user:maria", "freeze production") in [(event["originatingagent"], event["data"]["doing"]) for event in events]
 
     @pytest.mark.parametrize(
         ("said", "code"),

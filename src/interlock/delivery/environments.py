@@ -17,7 +17,7 @@ from interlock.delivery.rules import MAX_APPROVALS, EnvironmentRules
 from interlock.delivery.windows import MAX_WINDOWS, Closed, Freeze, Open
 from interlock.events.model import EventData
 from interlock.events.service import Events
-from interlock.tenancy.model import check_owner, name_of
+from interlock.tenancy.model import name_of
 from interlock.tenancy.service import Tenancy
 
 LONGEST_FREEZE = timedelta(days=10 * 365)
@@ -64,7 +64,7 @@ class Environments:
         Raises Forbidden ``owner_only``, NotFound ``environment``, Invalid ``approvals``, ``approvers``,
         ``too_few_approvers`` or ``windows``.
         """
-        check_owner(scope, f"change the rules of {name}")
+        await self._tenancy.require_owner(scope, f"change the rules of {name}")
         self._check_known(name)
         async with self._database.write(scope) as session:
             (before,) = await self.rules_in(session, (name,))
@@ -80,7 +80,7 @@ class Environments:
     async def freeze(self, scope: Scope, name: str, until: str, reason: str) -> EnvironmentRules:
         """Let nothing new begin until a moment (RFC 3339), or until `thaw` where ``until`` is empty; a freeze that holds is
         replaced. Raises Forbidden ``owner_only``, NotFound ``environment``, Invalid ``until``."""
-        check_owner(scope, f"freeze {name}")
+        await self._tenancy.require_owner(scope, f"freeze {name}")
         self._check_known(name)
         until = self._later(until) if until else ""
         freeze = Freeze(until=until, reason=reason, by=name_of(scope.principal), at=self._now())
@@ -91,7 +91,7 @@ class Environments:
 
     async def thaw(self, scope: Scope, name: str) -> EnvironmentRules:
         """End a freeze. Raises Forbidden ``owner_only``, NotFound ``environment``, Conflict ``not_frozen``."""
-        check_owner(scope, f"thaw {name}")
+        await self._tenancy.require_owner(scope, f"thaw {name}")
         self._check_known(name)
         async with self._database.write(scope) as session:
             (before,) = await self.rules_in(session, (name,))

@@ -1,4 +1,4 @@
-"""Events of tenancy; the subject is ``user:<name>``."""
+"""Events of tenancy; the subject is ``user:<name>``, or ``access:refused``."""
 
 from interlock.events.model import EventData
 
@@ -14,3 +14,10 @@ class UserRemoved(EventData, frozen=True, kw_only=True):
 
     event_type = "user.removed"
     name: str
+
+
+class AccessRefused(EventData, frozen=True, kw_only=True):
+    """Somebody asked for what only the owner may do."""
+
+    event_type = "access.refused"
+    doing: str

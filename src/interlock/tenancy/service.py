@@ -33,7 +33,7 @@ class Tenancy:
     async def add_user(self, scope: Scope, name: str) -> tuple[User, str]:
         """A new member, with the token that nobody can be told again. Raises Forbidden ``owner_only``, Invalid ``user_name``,
         Conflict ``user_exists``."""
-        check_owner(scope, "add users")
+        await self.require_owner(scope, "add users")
         check_user_name(name)
         user = User(name=name, role="member", created_at=self._now())
         async with self._database.write(scope) as session:
@@ -48,7 +48,7 @@ class Tenancy:
 
     async def remove_user(self, scope: Scope, name: str) -> User:
         """Void a user's token and approvals. Raises Forbidden ``owner_only``, NotFound ``user``, Conflict ``owner_stays``."""
-        check_owner(scope, "remove users")
+        await self.require_owner(scope, "remove users")
         if name == OWNER_NAME:
             raise Conflict("owner_stays", "the owner cannot be removed")
         async with self._database.write(scope) as session:
@@ -60,6 +60,15 @@ class Tenancy:
         async with self._database.write(scope, CONTROL) as session:
             await store.void_token(session.connection, scope.tenant, user.principal)
         return user
+
+    async def require_owner(self, scope: Scope, doing: str) -> None:
+        """`check_owner`, with the refusal on the record."""
+        try:
+            check_owner(scope, doing)
+        except Forbidden:
+            async with self._database.write(scope) as session:
+                await self._events.publish(session, contracts.AccessRefused(doing=doing), subject="access:refused")
+            raise
 
     async def users(self, scope: Scope) -> list[User]:
         """Everybody, the owner first, then by name."""
