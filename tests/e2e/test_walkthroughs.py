@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(
     r"^(?P<indent> *)```sh walkthrough(?P<options>[^\n]*)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL
 )
-PAGES = [ROOT / "README.md", ROOT / "docs" / "delivery.md", ROOT / "docs" / "api.md", ROOT / "docs" / "ai-module.md"]
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("delivery", "api", "ai-module", "environments"))]
 GIVEN = {
     "alarm": """
 key=$(interlock status --service greeter --env staging --json | field '["items"][0]["serving"]["instances"][0]["key"]')

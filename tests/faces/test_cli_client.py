@@ -271,13 +271,15 @@ def test_the_url_of_a_repository_is_passed_on_as_it_is(plane: ControlPlane, cont
 
 # --- approval ---
 
+APPROVED = {"state": "approved", "findings": [], "missing": "", "waits": "", "reason": ""}
+
 
 def approvable(plane: ControlPlane, content_hash: str = HASH) -> None:
     plan = {"plan_id": "plan_1", "content_hash": content_hash, "state": "pending_approval"}
-    approval = {"by": "user:owner", "content_hash": content_hash}
+    approval = {"by": "user:owner", "content_hash": content_hash, "override": ""}
     plane.answers["GET", "/plans/plan_1"] = 200, plan
     plane.answers["GET", "/plans/plan_1/content"] = 200, CONTENT
-    plane.answers["POST", "/plans/plan_1/approve"] = 200, plan | {"state": "approved", "approval": approval, "findings": []}
+    plane.answers["POST", "/plans/plan_1/approve"] = 200, plan | APPROVED | {"approvals": [approval]}
 
 
 def sent_hash(plane: ControlPlane) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -31,7 +32,14 @@ class Shell:
     def __init__(self, server: Server) -> None:
         self.server = server
         context = CliContext(home=server.home, url=None, token=None, serve=lambda _host, _port: 0, demo=lambda **_: 0)
+        self._context = context
         self._app = build_app(context)
+
+    def holding(self, token: str) -> "Shell":
+        """The same as somebody else, with ``INTERLOCK_TOKEN``."""
+        other = Shell(self.server)
+        other._app = build_app(dataclasses.replace(self._context, token=token))
+        return other
 
     def run(self, *arguments: str) -> Result:
         """As a script does: no terminal anywhere."""
@@ -135,6 +143,36 @@ async def test_a_question_and_a_preview_store_nothing(shell: Shell, sample: Samp
     preview = shell.run("plan", f"deploy v1 of {sample.name} to staging", "--preview")
     assert "nothing was stored" in preview.stdout
     assert shell.json("plans") == before
+
+
+async def test_several_people_decide_by_the_rules_of_the_environment(shell: Shell, sample: Sample) -> None:
+    registered(shell, sample)
+    maria, jonas = (shell.holding(shell.json("user", "add", name)["token"]) for name in ("maria", "jonas"))
+    assert [user["name"] for user in maria.json("user", "list")["items"]] == ["owner", "jonas", "maria"]
+    window = "daily 00:00-24:00 Europe/Berlin"
+    options = ("--approvals", "2", "--approvers", "maria,jonas", "--not-requester", "--window", window, "--busy", "wait")
+    assert shell.json("environment", "set", "production", *options)["windows"] == [window]
+    assert maria.json("environment", "set", "production", "--approvals", "1", code=1)["code"] == "owner_only"
+    plan = shell.json("plan", f"deploy v1 of {sample.name} to production")["plan"]
+    shown = jonas.run("show", plan["plan_id"]).stdout
+    assert "missing  0 of 2 approvals; maria or jonas" in shown
+    assert "production  2 approvals by maria or jonas, not by whoever asked" in shown
+    assert shell.json("approve", plan["plan_id"], "--yes", code=1)["code"] == "requester"
+    first = maria.run("approve", plan["plan_id"], "--yes", "--watch")
+    assert (first.exit_code, "1 of 2 approvals; jonas" in first.stdout) == (2, True)
+    assert "1 of 2 approvals; jonas" in shell.run("inbox").stdout
+    shell.json("environment", "freeze", "production", "--reason", "end of year")
+    assert jonas.json("approve", plan["plan_id"], "--yes", code=1)["code"] == "frozen"
+    waits = jonas.run("approve", plan["plan_id"], "--yes", "--when-open").stdout
+    assert "is approved; it starts by itself" in waits
+    assert "frozen by owner: end of year" in shell.run("environment", "list").stdout
+    assert shell.json("environment", "thaw", "production")["open"]
+    assert shell.run("watch", plan["plan_id"]).exit_code == 0
+    assert f"{sample.name} v1" in maria.run("environment", "list").stdout
+    cleared = ("--approvals", "1", "--approvers", "anybody", "--requester", "--window", "always", "--busy", "refuse")
+    assert shell.json("environment", "set", "production", *cleared)["approvers"] == []
+    assert "the token is void" in shell.run("user", "remove", "maria").stdout
+    assert maria.json("plans", code=1)["code"] == "unauthenticated"
 
 
 async def test_the_exported_record_is_verified_without_the_server(shell: Shell, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from interlock.faces.cli.text import clean_data
 from interlock.faces.cli.views import delivery
 from interlock.faces.cli.views.events import event_line
 from interlock.faces.cli.views.inbox import inbox
-from interlock.faces.cli.views.plan import listing_of, plan_summary, plan_to_decide, whole_plan
+from interlock.faces.cli.views.plan import approved, listing_of, plan_summary, plan_to_decide, whole_plan
 from interlock.faces.cli.views.question import question
 from interlock.faces.cli.views.record import verdict
 from interlock.faces.cli.views.run import Progress, RunView
@@ -98,6 +98,7 @@ PLAN: dict[str, Any] = {
             "then": "v1.1.0",
             "url": "http://127.0.0.1:18100/",
             "commits": ["abc1234 Say hello"],
+            "recipe": [{"field": "start", "now": "run old", "then": "run new"}],
             "rollback": "v1.0.0 (release rel_0, checked)",
         }
     ],
@@ -113,7 +114,10 @@ PLAN: dict[str, Any] = {
     "constraints": {"strategy": None, "watch_s": None},
     "estimate_s": 75.0,
     "needs_approval": True,
-    "approval": None,
+    "approvals": [],
+    "waits": "",
+    "missing": "1 of 1 approval; anybody",
+    "terms": [],
     "reason": "",
     "run_id": "",
     "content": {
@@ -414,3 +418,36 @@ def test_a_broken_record_names_the_place() -> None:
     whole = shown(verdict(broken | {"ok": True, "problem": ""}))
     assert "✓ the record is whole" in whole
     assert HASH in whole
+
+
+TERMS = {
+    "environment": "production",
+    "approvals": 2,
+    "approvers": ["maria", "jonas"],
+    "not_requester": True,
+    "given": ["maria"],
+    "windows": ["Mon-Fri 09:00-16:00 Europe/Berlin"],
+    "busy": "wait",
+    "drift": "ask",
+    "closed": "frozen by owner: end of year",
+    "opens_at": "2026-12-28T08:00:00.000Z",
+}
+
+
+def test_a_plan_shows_the_rules_that_apply_before_it_is_approved() -> None:
+    text = shown(whole_plan(PLAN | {"terms": [TERMS], "missing": "1 of 2 approvals; jonas"}), 160)
+    assert "missing  1 of 2 approvals; jonas" in text
+    assert "production  2 approvals by maria or jonas, not by whoever asked, given by maria" in text
+    assert "! frozen by owner: end of year; it opens at 2026-12-28 08:00:00 UTC" in text
+    assert "start: run old → run new" in text
+
+
+def test_an_approval_says_what_follows() -> None:
+    approval = {"by": "user:owner", "content_hash": HASH, "override": "the shop is down"}
+    base = PLAN | {"approvals": [approval], "findings": []}
+    assert "needs more approvals; yours counts" in shown(approved(base))
+    done = base | {"state": "approved", "missing": "", "waits": "turn", "reason": "waits for plan_2 (x) to end"}
+    text = shown(approved(done))
+    assert "is approved; it starts by itself" in text
+    assert "waits for plan_2 (x) to end" in text
+    assert "overriding windows and freezes: the shop is down" in text

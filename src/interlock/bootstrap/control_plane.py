@@ -21,9 +21,10 @@ from interlock.events.service import Events
 from interlock.faces.http.app import create_app
 from interlock.faces.http.services import Services
 from interlock.faces.ws.runs import live_router
+from interlock.plans.queue import Queue
 from interlock.runs.driver import LocalDriver
 from interlock.settings import Settings
-from interlock.tenancy.service import OWNER
+from interlock.tenancy.model import OWNER
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +42,7 @@ class ControlPlane:
     services: Services
     driver: LocalDriver
     watcher: Watcher
+    queue: Queue
     events: Events
     forwarder: CaddyForwarder
     retention: Retention
@@ -56,7 +58,13 @@ class ControlPlane:
         await self.services.tenancy.ensure_tenant(self.scope)
         await self._ensure_token()
         await self.driver.recover()
-        works = (self.events.dispatch(self.scope), self.watcher.run(self.scope), self._keep_forwarder(), self._tidy())
+        works = (
+            self.events.dispatch(self.scope),
+            self.watcher.run(self.scope),
+            self.queue.run(self.scope),
+            self._keep_forwarder(),
+            self._tidy(),
+        )
         self._background.append(asyncio.create_task(asyncio.to_thread(_load_what_requests_need)))
         for work in works:
             self._background.append(asyncio.create_task(work))

@@ -20,7 +20,14 @@ from interlock.core.clock import Clock, SystemClock
 from interlock.core.scope import Scope, system_scope
 from interlock.db.database import Database
 from interlock.delivery.artifacts import StoredArtifacts
-from interlock.delivery.contracts import IncidentOpened, IncidentResolved
+from interlock.delivery.contracts import (
+    EnvironmentFrozen,
+    EnvironmentRulesChanged,
+    EnvironmentThawed,
+    IncidentOpened,
+    IncidentResolved,
+)
+from interlock.delivery.environments import Environments
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.logs import Logs
 from interlock.delivery.probing import Observer
@@ -35,12 +42,14 @@ from interlock.inbox.contracts import ItemAnswered
 from interlock.inbox.service import Inbox
 from interlock.plans.approval import ApprovalRules
 from interlock.plans.containing import Containing
-from interlock.plans.contracts import PlanApproved, PlanChanged
+from interlock.plans.contracts import PlanApproved, PlanChanged, PlanDue
 from interlock.plans.gathering import Gathering
 from interlock.plans.handlers import PlanHandlers
 from interlock.plans.launching import Launching
 from interlock.plans.proposing import Proposing
+from interlock.plans.queue import Queue
 from interlock.plans.service import Plans
+from interlock.plans.shelf import Shelf
 from interlock.plans.wayback import WayBack
 from interlock.runs.active import Equipment
 from interlock.runs.contracts import RunBegan, RunEnded, TaskAsks
@@ -54,6 +63,7 @@ from interlock.settings import Settings
 from interlock.sources.dockerfile import BaseImages
 from interlock.sources.model import WatchPolicy
 from interlock.sources.service import Sources
+from interlock.tenancy.contracts import UserRemoved
 from interlock.tenancy.service import Tenancy
 from interlock.tenancy.submissions import Submissions
 from interlock.tools.checkout import Checkout, RemoveCheckout
@@ -76,6 +86,7 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
     audit = Audit(database, clock, signer, {events.feed.name: events.feed, journal_feed.name: journal_feed})
     database.before_commit(audit.seal)
     inbox = Inbox(database, events, clock)
+    tenancy = Tenancy(database, events, clock)
 
     host = LocalHost(home / "processes")
     forwarder = CaddyForwarder(host, home / "forwarder")
@@ -86,9 +97,9 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
 
     containers = DockerEngine(settings.container_engine, lambda: signer.public_key(scope.tenant)[:16])
     artifacts = StoredArtifacts(containers)
-    delivery = Delivery(
-        database, events, artifacts, clock, settings.environments, (settings.first_port, settings.last_port + 1)
-    )
+    ports = (settings.first_port, settings.last_port + 1)
+    delivery = Delivery(database, events, artifacts, clock, settings.environments, ports)
+    environments = Environments(database, events, tenancy, clock, settings.environments)
     incidents = Incidents(database, events, inbox, clock)
     targets = Targets({"process": host, "container": containers})
     observer = Observer(targets, forwarder, http, clock)
@@ -138,21 +149,24 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         command_timeout_s=float(settings.task_timeout_s),
     )
     proposing = Proposing(sources, delivery, gathering, clock, timedelta(hours=settings.plan_lifetime_hours))
-    rules = ApprovalRules(sources, delivery, incidents, signer, clock)
-    plans = Plans(database, events, inbox, runs, proposing, rules, clock)
+    rules = ApprovalRules(sources, delivery, incidents, environments, tenancy, signer, clock)
+    shelf = Shelf(database, events, inbox)
+    plans = Plans(database, events, inbox, runs, proposing, rules, shelf)
+    queue = Queue(database, events, shelf, rules)
     limits = Limits(max_concurrent_tasks=settings.max_concurrent_tasks_per_workflow, timeout_s=settings.run_timeout_s)
     launching = Launching(runs, limits)
-    plan_handlers = PlanHandlers(plans, runs, launching, delivery, incidents)
+    plan_handlers = PlanHandlers(plans, queue, runs, launching, delivery, incidents)
     way_back = WayBack(database, plans, runs, launching, delivery, incidents, inbox)
     _subscribe(events, journal_feed, plan_handlers, RunHandlers(database, inbox, runs))
     _subscribe_way_back(events, way_back)
 
     services = Services(
-        tenancy=Tenancy(database, clock),
+        tenancy=tenancy,
         submissions=Submissions(database, clock),
         plans=plans,
         runs=runs,
         delivery=delivery,
+        environments=environments,
         incidents=incidents,
         observer=observer,
         logs=Logs(delivery, targets, clock),
@@ -173,6 +187,7 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         services=services,
         driver=driver,
         watcher=watcher,
+        queue=queue,
         events=events,
         forwarder=forwarder,
         retention=retention,
@@ -181,7 +196,9 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
 
 
 def _subscribe(events: Events, journal: JournalFeed, plans: PlanHandlers, runs: RunHandlers) -> None:
-    events.subscribe("plans.run", plans.plan_approved, PlanApproved)
+    events.subscribe("plans.run", plans.plan_due, PlanApproved, PlanDue)
+    events.subscribe("plans.rules", plans.rules_changed, EnvironmentRulesChanged, EnvironmentFrozen, EnvironmentThawed)
+    events.subscribe("plans.people", plans.user_removed, UserRemoved)
     events.subscribe("plans.started", plans.run_started, RunBegan, feed=journal)
     events.subscribe("plans.finished", plans.run_finished, RunEnded, feed=journal)
     events.subscribe("runs.question", runs.task_asks, TaskAsks, feed=journal)

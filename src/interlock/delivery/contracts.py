@@ -1,4 +1,5 @@
-"""Events of delivery. The subject is ``service:<name>``, ``release:<id>``, ``deployment:<id>`` or ``incident:<id>``."""
+"""Events of delivery. The subject is ``service:<name>``, ``environment:<name>``, ``release:<id>``, ``deployment:<id>`` or
+``incident:<id>``."""
 
 from typing import Any
 
@@ -76,3 +77,25 @@ class QuarantineLifted(EventData, frozen=True, kw_only=True):
     service: str
     content: str
     version: str
+
+
+class EnvironmentRulesChanged(EventData, frozen=True, kw_only=True):
+    """``changed`` holds each rule that became another: what it was, and what it is."""
+
+    event_type = "environment.rules_changed"
+    environment: str
+    changed: dict[str, tuple[Any, Any]]
+
+
+class EnvironmentFrozen(EventData, frozen=True, kw_only=True):
+    """``until`` is empty where nobody said an end."""
+
+    event_type = "environment.frozen"
+    environment: str
+    until: str
+    reason: str
+
+
+class EnvironmentThawed(EventData, frozen=True, kw_only=True):
+    event_type = "environment.thawed"
+    environment: str

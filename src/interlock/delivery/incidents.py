@@ -13,6 +13,7 @@ from interlock.delivery import contracts, store
 from interlock.delivery.model import Deployment, FoundBy, Incident, Quarantine, Release
 from interlock.events.service import Events
 from interlock.inbox.service import Inbox
+from interlock.tenancy.model import check_owner
 
 
 class Incidents:
@@ -139,7 +140,8 @@ class Incidents:
             return [item for item in await store.all_quarantines(connection) if not item.lifted_by]
 
     async def lift(self, scope: Scope, service: str, version: str) -> Quarantine:
-        """Allow a quarantined content again. Raises NotFound ``quarantine``."""
+        """Allow a quarantined content again. Raises Forbidden ``owner_only``, NotFound ``quarantine``."""
+        check_owner(scope, "lift a quarantine")
         async with self._database.write(scope) as session:
             for item in await store.all_quarantines(session.connection):
                 if (item.service, item.version) == (service, version) and not item.lifted_by:

@@ -145,9 +145,8 @@ class Logs:
         """What each instance has written since, at most one piece of each."""
         for instance in place.instances:
             question = (instance.key, place.offsets[instance.key], CHUNK_BYTES)
-            chunk = await self._chunks.get(
-                question, lambda question=question, workloads=self._workloads(instance): workloads.log(*question)
-            )
+            read = self._workloads(instance).log
+            chunk = await self._chunks.get(question, lambda question=question, read=read: read(*question))
             for event in place.take(piece_of(instance, question[1], chunk)):
                 yield event
 

@@ -15,6 +15,7 @@ from interlock.delivery.model import Deployment, DeploymentState, Instance, Rele
 from interlock.delivery.naming import check_service_name, free_ports, unknown_environment, unknown_service
 from interlock.events.service import Events
 from interlock.sources.model import Target, WatchPolicy
+from interlock.tenancy.model import check_owner
 
 
 class Delivery:
@@ -39,7 +40,9 @@ class Delivery:
     # --- services ---
 
     async def add_service(self, scope: Scope, name: str, repository: str) -> Service:
-        """Register a service and give it its ports. Raises Invalid ``service_name``, Conflict ``service_exists``."""
+        """Register a service and give it its ports. Raises Forbidden ``owner_only``, Invalid ``service_name``, Conflict
+        ``service_exists``."""
+        check_owner(scope, "register services")
         check_service_name(name, self.environments)
         service = Service(name=name, repository=repository, created_at=self._now())
         async with self._database.write(scope) as session:
@@ -59,7 +62,9 @@ class Delivery:
         return service
 
     async def set_watch(self, scope: Scope, name: str, watch: WatchPolicy) -> Service:
-        """Replace the service's own thresholds, which go before its module's in later plans. Raises NotFound ``service``."""
+        """Replace the service's own thresholds, which go before its module's in later plans. Raises Forbidden
+        ``owner_only``, NotFound ``service``."""
+        check_owner(scope, "set thresholds")
         async with self._database.write(scope) as session:
             found = await store.service(session.connection, name)
             if found is None:

@@ -10,6 +10,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from interlock.db.database import tenant_metadata
 from interlock.delivery.model import Deployment, Incident, Quarantine, Release, Route, Service, Shares
+from interlock.delivery.rules import EnvironmentRules
 
 services = Table(
     "services",
@@ -72,6 +73,13 @@ incidents = Table(
     Column("value", LargeBinary, nullable=False),
 )
 
+environment_rules = Table(
+    "environment_rules",
+    tenant_metadata,
+    Column("environment", String, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+
 V = TypeVar("V", bound=msgspec.Struct)
 
 
@@ -127,6 +135,20 @@ async def route(connection: AsyncConnection, service_name: str, environment: str
 async def set_serving(connection: AsyncConnection, service_name: str, environment: str, deployment_id: str) -> None:
     where = (routes.c.service == service_name) & (routes.c.environment == environment)
     await connection.execute(update(routes).where(where).values(deployment_id=deployment_id))
+
+
+# --- environments ---
+
+
+async def put_rules(connection: AsyncConnection, rules: EnvironmentRules) -> None:
+    statement = upsert(environment_rules).values(environment=rules.environment, value=msgspec.json.encode(rules))
+    updated = {"value": msgspec.json.encode(rules)}
+    await connection.execute(statement.on_conflict_do_update(index_elements=["environment"], set_=updated))
+
+
+async def all_rules(connection: AsyncConnection) -> dict[str, EnvironmentRules]:
+    found = await _many(connection, select(environment_rules.c.value), EnvironmentRules)
+    return {rules.environment: rules for rules in found}
 
 
 # --- releases ---

@@ -69,6 +69,11 @@ class Inbox:
         for item in await store.open_about(session.connection, subject):
             await self._withdraw(session, item, reason)
 
+    async def amend(self, session: Session, subject: str, details: dict[str, Any]) -> None:
+        """Say more, or otherwise, about what is open about ``subject``."""
+        for item in await store.open_about(session.connection, subject):
+            await store.save(session.connection, msgspec.structs.replace(item, details=item.details | details))
+
     async def withdraw_below(self, session: Session, prefix: str, reason: str) -> None:
         """Close what is open about any subject that begins with ``prefix``."""
         for item in await store.open_below(session.connection, prefix):

@@ -22,11 +22,33 @@ class PlanRefused(EventData, frozen=True, kw_only=True):
     message: str
 
 
+class PlanSigned(EventData, frozen=True, kw_only=True):
+    """One approval of several; ``missing`` says which ones are not there yet."""
+
+    event_type = "plan.signed"
+    plan_id: str
+    content_hash: str
+    signature: str
+    missing: str
+    override: str = ""
+
+
 class PlanApproved(EventData, frozen=True, kw_only=True):
+    """The last approval that was needed. ``waits`` is empty where the run follows at once."""
+
     event_type = "plan.approved"
     plan_id: str
     content_hash: str
     signature: str
+    waits: str = ""
+    override: str = ""
+
+
+class PlanDue(EventData, frozen=True, kw_only=True):
+    """What an approved plan waited for has come; its run follows."""
+
+    event_type = "plan.due"
+    plan_id: str
 
 
 class PlanRejected(EventData, frozen=True, kw_only=True):

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 import msgspec
 
 from interlock.plans.facts import EnvironmentFacts, Facts
-from interlock.plans.model import Change
+from interlock.plans.model import Change, FieldChange
+from interlock.plans.recipe_changes import recipe_changes
 from interlock.sources.model import MODULE_FILES, Finding
 
 
@@ -108,10 +109,18 @@ def changes_of(facts: Facts, commits: dict[str, tuple[str, ...]]) -> tuple[Chang
             then=then,
             url=facts.url(environment, "/"),
             commits=commits.get(environment.name, ()),
+            recipe=_recipe(facts, environment),
             rollback=_way_back(facts, environment),
         )
         for environment in facts.environments
     )
+
+
+def _recipe(facts: Facts, environment: EnvironmentFacts) -> tuple[FieldChange, ...]:
+    """Nothing where nothing serves, or nothing will: then there is nothing to compare."""
+    if facts.action == "stop" or environment.serving is None or environment.fallback is None:
+        return ()
+    return recipe_changes(environment.fallback.recipe, facts.analysis.recipe, environment.serving.watch, facts.watch)
 
 
 def _way_back(facts: Facts, environment: EnvironmentFacts) -> str:

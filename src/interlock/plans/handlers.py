@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from interlock.core.errors import InterlockError
 from interlock.core.scope import Scope
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.model import Deployment
@@ -10,6 +9,7 @@ from interlock.delivery.service import Delivery
 from interlock.events.model import Envelope
 from interlock.plans.launching import MAIN, Launching
 from interlock.plans.model import PlanContent, PlanState
+from interlock.plans.queue import Queue
 from interlock.plans.service import Plans
 from interlock.runs.model import RunState, RunStatus, TaskStatus
 from interlock.runs.service import Runs
@@ -18,24 +18,34 @@ from interlock.runs.service import Runs
 class PlanHandlers:
     """Idempotent reactions; `bootstrap` subscribes them."""
 
-    def __init__(self, plans: Plans, runs: Runs, launching: Launching, delivery: Delivery, incidents: Incidents) -> None:
+    def __init__(
+        self, plans: Plans, queue: Queue, runs: Runs, launching: Launching, delivery: Delivery, incidents: Incidents
+    ) -> None:
         self._plans = plans
+        self._queue = queue
         self._runs = runs
         self._launching = launching
         self._delivery = delivery
         self._incidents = incidents
 
-    async def plan_approved(self, scope: Scope, event: Envelope) -> None:
-        """``plan.approved``: start the run, if the plan is still byte for byte what was approved."""
+    async def plan_due(self, scope: Scope, event: Envelope) -> None:
+        """``plan.approved``, ``plan.due``: start the run, if the plan is still byte for byte what was approved, and its
+        environments let it."""
         plan_id = event.data["plan_id"]
-        try:
-            plan, content = await self._plans.approved_content(scope, plan_id)
-        except InterlockError as error:
-            if error.kind == "unavailable":
-                raise
-            await self._plans.move(scope, plan_id, "failed", f"not run: {error}")
+        if any(run.role == MAIN for run in await self._runs.listing(scope, plan_id=plan_id)):
             return
-        await self._launching.submit(scope, plan, content, MAIN, content.graph)
+        if due := await self._queue.due(scope, plan_id):
+            plan, content = due
+            await self._launching.submit(scope, plan, content, MAIN, content.graph)
+
+    async def rules_changed(self, scope: Scope, event: Envelope) -> None:
+        """``environment.…``: what waits may start now, and what is asked for may be something else."""
+        await self._plans.amend_inbox(scope, event.data["environment"])
+        self._queue.wake()
+
+    async def user_removed(self, scope: Scope, event: Envelope) -> None:
+        """``user.removed``: the approvals of that user count no more."""
+        await self._plans.amend_inbox(scope)
 
     async def run_started(self, scope: Scope, event: Envelope) -> None:
         """``run.started``: the plan is running."""

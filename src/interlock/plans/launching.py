@@ -28,7 +28,7 @@ class Launching:
             plan_id=plan.plan_id,
             role=role,
             title=plan.text if role == MAIN else f"{role} of: {plan.text}",
-            requested_by=plan.approval.by if plan.approval else plan.requested_by,
+            requested_by=plan.approvals[-1].by if plan.approvals else plan.requested_by,
             correlation_id=scope.correlation_id,
             graph=graph,
             grants=content.grants,

@@ -1,5 +1,6 @@
 """A plan: what would be done, as content that is hashed and approved, and what is said about it."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -16,7 +17,7 @@ Action = Literal["deploy", "rollback", "test", "build", "restart", "stop", "stat
 
 _NEXT: dict[PlanState, frozenset[PlanState]] = {
     "pending_approval": frozenset({"approved", "rejected", "expired", "superseded"}),
-    "approved": frozenset({"running", "failed"}),
+    "approved": frozenset({"running", "failed", "rejected"}),
     "running": frozenset({"succeeded", "failed", "rolled_back"}),
     "succeeded": frozenset({"rolled_back"}),
     "failed": frozenset({"rolled_back"}),
@@ -25,7 +26,8 @@ _NEXT: dict[PlanState, frozenset[PlanState]] = {
     "expired": frozenset(),
     "superseded": frozenset(),
 }
-UNDER_WAY: frozenset[PlanState] = frozenset({"approved", "running"})
+APPROVED: frozenset[PlanState] = frozenset({"approved", "running"})
+"""Every approval is there and nothing has ended; of them those under way change their places, see `is_under_way`."""
 ENDED: frozenset[PlanState] = frozenset({"succeeded", "failed", "rolled_back"})
 """Its run is over; only the plan's own way back takes it to ``running`` again."""
 
@@ -76,6 +78,14 @@ class PlanContent(msgspec.Struct, frozen=True, kw_only=True):
         return digest_bytes(self.encoded())
 
 
+class FieldChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of the recipe that becomes another one; empty where it was not said, or is not any more."""
+
+    field: str
+    now: str
+    then: str
+
+
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """What becomes different in one environment. ``commits`` are the lines of the log between the two versions."""
 
@@ -84,17 +94,41 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     then: str
     url: str
     commits: tuple[str, ...] = ()
+    recipe: tuple[FieldChange, ...] = ()
+    """What is said differently about building, running and judging it than for the release that serves."""
     rollback: str = ""
     """Where a rollback goes, in words."""
 
 
 class Approval(msgspec.Struct, frozen=True, kw_only=True):
-    """A principal approved exactly the content with this hash; signed with the tenant's key over `approval_message`."""
+    """A principal approved exactly the content with this hash; signed with the tenant's key over `approval_message`.
+
+    ``override`` is the owner's reason to start it in spite of windows and freezes; ``when_open`` has it wait for them.
+    """
 
     by: str
     at: str
     content_hash: str
     signature: str
+    override: str = ""
+    when_open: bool = False
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What one environment asks of a plan by its rules of this moment, and what of it was given."""
+
+    environment: str
+    approvals: int
+    approvers: tuple[str, ...]
+    not_requester: bool
+    given: tuple[str, ...]
+    """Who has approved, of those whose approvals count here."""
+    windows: tuple[str, ...]
+    busy: str
+    drift: str
+    closed: str = ""
+    """Why it may not be changed at this moment; empty where it may."""
+    opens_at: str = ""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,15 +155,33 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     constraints: dict[str, Any] = {}
     estimate_s: float = 0.0
     needs_approval: bool = True
-    approval: Approval | None = None
+    approvals: tuple[Approval, ...] = ()
+    waits: Literal["", "window", "turn"] = ""
+    """What an approved plan waits for before it starts by itself; ``reason`` says it in words."""
+    terms: tuple[Terms, ...] = ()
+    """Never stored: as long as the plan has not started, what each environment asks of it now."""
+    missing: str = ""
+    """Never stored: which approvals a plan that waits for approval still needs, in words."""
     reason: str = ""
     """Why it is in its state, where that needs saying."""
     run_id: str = ""
 
 
-def approval_message(plan_id: str, content_hash: str, by: str, at: str) -> bytes:
+def approval_message(plan_id: str, approval: Approval) -> bytes:
     """What an approval signs: none of its parts can be moved to another plan, content, person or time."""
-    return canonical_json({"approve": plan_id, "content_hash": content_hash, "by": by, "at": at})
+    said = {name: value for name in ("override", "when_open") if (value := getattr(approval, name))}
+    signed = {name: getattr(approval, name) for name in ("content_hash", "by", "at")}
+    return canonical_json({"approve": plan_id} | signed | said)
+
+
+def is_under_way(plan: Plan) -> bool:
+    """Whether the plan changes its places now, or is just about to: one that waits does not."""
+    return plan.state in APPROVED and not plan.waits
+
+
+def same_places(one: Plan, other: Plan) -> Sequence[str]:
+    """The environments in which both change the same service."""
+    return [name for name in one.environments if name in other.environments] if one.service == other.service else []
 
 
 def is_altered(content: bytes, content_hash: str) -> bool:

@@ -1,26 +1,25 @@
 """The use cases of plans: propose, show, approve, reject, run."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from interlock.core.clock import Clock, to_text
-from interlock.core.errors import Conflict, InterlockError, NotFound
+from interlock.core.errors import InterlockError
 from interlock.core.scope import Scope
 from interlock.db.database import Database
-from interlock.db.session import Session
 from interlock.events.service import Events
 from interlock.inbox.service import Inbox
 from interlock.plans import contracts, store
 from interlock.plans.approval import ApprovalRules, decode
+from interlock.plans.deciding import Deciding
+from interlock.plans.demands import Demands
 from interlock.plans.estimates import durations
-from interlock.plans.model import ENDED, UNDER_WAY, Plan, PlanContent, PlanState, may_become
+from interlock.plans.model import APPROVED, ENDED, Plan, PlanContent, PlanState, is_under_way, may_become
 from interlock.plans.proposing import Draft, Proposing
+from interlock.plans.shelf import Shelf
 from interlock.plans.words.model import Question, Understood
 from interlock.runs.service import Runs
-
-LATEST = "latest"
-"""Stands for the newest plan wherever a plan's id is taken from a caller."""
 
 PREVIEW_FRESH_S = 5.0
 """A preview may rest on a repository fetched this long ago; a plan that is stored always looks anew."""
@@ -37,7 +36,7 @@ class Plans:
         runs: Runs,
         proposing: Proposing,
         rules: ApprovalRules,
-        clock: Clock,
+        shelf: Shelf,
     ) -> None:
         self._database = database
         self._events = events
@@ -45,7 +44,8 @@ class Plans:
         self._runs = runs
         self._proposing = proposing
         self._rules = rules
-        self._clock = clock
+        self._shelf = shelf
+        self._deciding = Deciding(database, events, inbox, shelf, rules)
 
     # --- propose ---
 
@@ -74,11 +74,11 @@ class Plans:
             draft = await self._proposing.draft(scope, text, wish, await self._history(scope, wish.service or ""), reason)
         except InterlockError as error:
             if not preview:
-                await self._record_refusal(scope, text, error)
+                await self._shelf.record_refusal(scope, text, error)
             raise
         if not preview:
             await self._store(scope, draft)
-        return draft
+        return msgspec.structs.replace(draft, plan=(await self._as_of_now(scope, [draft.plan]))[0])
 
     async def _history(self, scope: Scope, service: str) -> dict[str, float]:
         """Seconds that the tasks of the service's last successful plan took."""
@@ -96,24 +96,20 @@ class Plans:
             data = contracts.PlanProposed(**{name: getattr(plan, name) for name in names})
             await self._events.publish(session, data, subject=f"plan:{plan.plan_id}")
             title = f"approve: {plan.text}"
-            details = {"plan_id": plan.plan_id, "content_hash": plan.content_hash}
+            missing = (await self._rules.demands_in(session, plan)).missing(())
+            details = {"plan_id": plan.plan_id, "content_hash": plan.content_hash, "missing": missing}
             await self._inbox.ask(session, "approval", f"plan:{plan.plan_id}", title, (), details)
-
-    async def _record_refusal(self, scope: Scope, text: str, error: InterlockError) -> None:
-        async with self._database.write(scope) as session:
-            data = contracts.PlanRefused(text=text[:500], code=error.code, message=error.message)
-            await self._events.publish(session, data, subject="plan:refused")
 
     # --- look ---
 
     async def get(self, scope: Scope, plan_id: str) -> tuple[Plan, PlanContent]:
         """A plan and its content; the id may be `LATEST`. Raises NotFound ``plan``, Internal ``plan_content``."""
-        stored = await self._stored(scope, await self._resolved(scope, plan_id))
-        return self._as_of_now(stored.plan), decode(stored.content)
+        stored = await self._shelf.stored(scope, await self._shelf.resolved(scope, plan_id))
+        return (await self._as_of_now(scope, [stored.plan]))[0], decode(stored.content)
 
     async def raw_content(self, scope: Scope, plan_id: str) -> bytes:
         """The bytes of the content as they are stored; the id may be `LATEST`. Raises NotFound ``plan``."""
-        return (await self._stored(scope, await self._resolved(scope, plan_id))).content
+        return (await self._shelf.stored(scope, await self._shelf.resolved(scope, plan_id))).content
 
     async def listing(
         self, scope: Scope, *, service: str | None = None, state: str | None = None, before: int | None = None, limit: int = 50
@@ -121,71 +117,46 @@ class Plans:
         """Plans with their numbers, newest first; ``before`` is the number of the last one of the page before."""
         async with self._database.read(scope) as connection:
             page = await store.page(connection, service=service, state=state, before=before, limit=limit)
-        return [(number, self._as_of_now(plan)) for number, plan in page]
+        plans = await self._as_of_now(scope, [plan for _, plan in page])
+        return [(number, plan) for (number, _), plan in zip(page, plans, strict=True)]
 
-    def _as_of_now(self, plan: Plan) -> Plan:
-        return msgspec.structs.replace(plan, state="expired") if self._rules.is_expired(plan) else plan
+    async def _as_of_now(self, scope: Scope, plans: Sequence[Plan]) -> list[Plan]:
+        """As they are seen at this moment: expired or not, and until they start, what the rules ask of them."""
+        now = [msgspec.structs.replace(plan, state="expired") if self._rules.is_expired(plan) else plan for plan in plans]
+        open_ones = [plan for plan in now if plan.state == "pending_approval" or plan.waits]
+        demands = zip(open_ones, await self._rules.demands_for(scope, open_ones), strict=True) if open_ones else ()
+        seen = {plan.plan_id: _with_demands(plan, found) for plan, found in demands}
+        return [seen.get(plan.plan_id, plan) for plan in now]
 
     # --- decide ---
 
-    async def approve(self, scope: Scope, plan_id: str, content_hash: str) -> Plan:
-        """Approve exactly the content with this hash; the run follows by itself.
+    async def approve(
+        self, scope: Scope, plan_id: str, content_hash: str, *, override: str = "", when_open: bool = False
+    ) -> Plan:
+        """Approve exactly the content with this hash. With the last approval that its environments ask for, its run follows by
+        itself: at once, or with ``when_open`` as soon as windows and freezes let it. ``override`` is the owner's reason to
+        start it in spite of them.
 
         Raises Conflict ``plan_altered``, ``plan_state``, ``plan_expired``, ``environment_changed``, ``tag_moved``,
-        ``quarantined``, ``rollback_target_missing`` or ``busy``. A refusal is on the record.
+        ``quarantined``, ``rollback_target_missing``, ``busy``, ``window_closed`` or ``frozen``, Forbidden ``not_an_approver``,
+        ``requester`` or ``owner_only``. A refusal is on the record.
         """
-        plan_id = await self._resolved(scope, plan_id)
-        try:
-            return await self._approve(scope, plan_id, content_hash)
-        except InterlockError as error:
-            await self._record_refusal(scope, f"approve {plan_id}", error)
-            raise
-
-    async def _approve(self, scope: Scope, plan_id: str, content_hash: str) -> Plan:
-        stored = await self._stored(scope, plan_id)
-        self._rules.check_unaltered(stored.plan, stored.content, content_hash)
-        self._rules.check_open(stored.plan)
-        warnings = await self._rules.check_world(scope, decode(stored.content))
-        async with self._database.write(scope) as session:
-            # Read again inside the turn: somebody else may have decided meanwhile, and only one decision counts.
-            stored = await self._stored_in(session, plan_id)
-            self._rules.check_unaltered(stored.plan, stored.content, content_hash)
-            self._rules.check_open(stored.plan)
-            await self._check_not_busy(session, stored.plan)
-            approval = self._rules.sign(scope, stored.plan, to_text(self._clock.now()))
-            findings = (*stored.plan.findings, *warnings)
-            plan = msgspec.structs.replace(stored.plan, state="approved", approval=approval, findings=findings)
-            await store.save(session.connection, plan)
-            data = contracts.PlanApproved(plan_id=plan_id, content_hash=content_hash, signature=approval.signature)
-            await self._events.publish(session, data, subject=f"plan:{plan_id}")
-            await self._inbox.withdraw(session, f"plan:{plan_id}", f"approved by {scope.principal}")
-            await self._supersede_others(session, plan)
-        return plan
-
-    async def _check_not_busy(self, session: Session, plan: Plan) -> None:
-        for other in await store.in_states(session.connection, plan.service, sorted(UNDER_WAY)):
-            if set(other.environments) & set(plan.environments):
-                message = f"{other.plan_id} ({other.text}) is under way for {plan.service}"
-                raise Conflict("busy", message, where=plan.plan_id, hint="wait for its end, or cancel its run")
-
-    async def _supersede_others(self, session: Session, plan: Plan) -> None:
-        for other in await store.in_states(session.connection, plan.service, ["pending_approval"]):
-            if other.plan_id != plan.plan_id and set(other.environments) & set(plan.environments):
-                await self._move(session, other, "superseded", f"{plan.plan_id} was approved for the same place")
-                await self._inbox.withdraw(session, f"plan:{other.plan_id}", f"{plan.plan_id} was approved instead")
+        plan_id = await self._shelf.resolved(scope, plan_id)
+        plan = await self._deciding.approve(scope, plan_id, content_hash, override=override, when_open=when_open)
+        return (await self._as_of_now(scope, [plan]))[0]
 
     async def reject(self, scope: Scope, plan_id: str, reason: str) -> Plan:
-        """Turn a plan down. Raises NotFound, Conflict ``plan_state``."""
-        plan_id = await self._resolved(scope, plan_id)
+        """Turn a plan down, also one that is approved and still waits. Raises NotFound, Conflict ``plan_state``, Forbidden
+        ``not_an_approver``."""
+        return await self._deciding.reject(scope, await self._shelf.resolved(scope, plan_id), reason)
+
+    async def amend_inbox(self, scope: Scope, environment: str | None = None) -> None:
+        """Say anew what the plans for an environment, or all of them, still need: rules or people have changed."""
         async with self._database.write(scope) as session:
-            stored = await self._stored_in(session, plan_id)
-            self._rules.check_open(stored.plan)
-            plan = msgspec.structs.replace(stored.plan, state="rejected", reason=reason)
-            await store.save(session.connection, plan)
-            data = contracts.PlanRejected(plan_id=plan_id, reason=reason)
-            await self._events.publish(session, data, subject=f"plan:{plan_id}")
-            await self._inbox.withdraw(session, f"plan:{plan_id}", f"rejected by {scope.principal}")
-        return plan
+            for plan in await store.in_states(session.connection, None, ["pending_approval"]):
+                if environment is None or environment in plan.environments:
+                    missing = (await self._rules.demands_in(session, plan)).missing(plan.approvals)
+                    await self._inbox.amend(session, f"plan:{plan.plan_id}", {"missing": missing})
 
     async def expire_overdue(self, scope: Scope) -> int:
         """Take plans that waited too long to ``expired``; returns how many."""
@@ -193,59 +164,38 @@ class Plans:
             pending = await store.in_states(session.connection, None, ["pending_approval"])
             overdue = [plan for plan in pending if self._rules.is_expired(plan)]
             for plan in overdue:
-                await self._move(session, plan, "expired", "nobody decided in time")
+                await self._shelf.move(session, plan, "expired", "nobody decided in time")
                 await self._inbox.withdraw(session, f"plan:{plan.plan_id}", "the plan has expired")
         return len(overdue)
 
     # --- what happens to an approved plan ---
 
-    async def approved_content(self, scope: Scope, plan_id: str) -> tuple[Plan, PlanContent]:
-        """A plan whose approval holds, with the content that may run. Raises Conflict ``plan_altered``, ``approval_forged``."""
-        stored = await self._stored(scope, plan_id)
-        return stored.plan, self._rules.check_approved(scope, stored.plan, stored.content)
+    async def signed_content(self, scope: Scope, plan_id: str) -> tuple[Plan, PlanContent]:
+        """A plan whose approvals hold, with its content, for its own way back: what was approved once is enough, whatever the
+        rules say by now. Raises Conflict ``plan_altered``, ``approval_forged``."""
+        stored = await self._shelf.stored(scope, plan_id)
+        return stored.plan, self._rules.check_signed(scope, stored.plan, stored.content)
 
     async def move(self, scope: Scope, plan_id: str, state: PlanState, reason: str = "", **fields: Any) -> None:
         """Take a plan to ``state`` where its rules allow it; a step that comes twice or too late changes nothing."""
         async with self._database.write(scope) as session:
-            stored = await self._stored_in(session, plan_id)
+            stored = await self._shelf.stored_in(session, plan_id)
             if may_become(stored.plan.state, state):
-                await self._move(session, msgspec.structs.replace(stored.plan, **fields), state, reason)
+                await self._shelf.move(session, msgspec.structs.replace(stored.plan, **fields), state, reason)
 
     async def reopen(self, scope: Scope, plan_id: str, environment: str) -> bool:
         """Take a plan that has ended to ``running`` for its way back in ``environment``; False, and nothing done, while another
         plan is under way for the same place."""
         async with self._database.write(scope) as session:
-            plan = (await self._stored_in(session, plan_id)).plan
-            for other in await store.in_states(session.connection, plan.service, sorted(UNDER_WAY)):
-                if other.plan_id != plan_id and environment in other.environments:
+            plan = (await self._shelf.stored_in(session, plan_id)).plan
+            for other in await store.in_states(session.connection, plan.service, sorted(APPROVED)):
+                if other.plan_id != plan_id and environment in other.environments and is_under_way(other):
                     return False
             if plan.state in ENDED:
-                await self._move(session, plan, "running", f"{environment} is brought back")
+                await self._shelf.move(session, plan, "running", f"{environment} is brought back")
         return True
 
-    async def _move(self, session: Session, plan: Plan, state: PlanState, reason: str) -> None:
-        await store.save(session.connection, msgspec.structs.replace(plan, state=state, reason=reason))
-        data = contracts.PlanChanged(plan_id=plan.plan_id, state=state, reason=reason)
-        await self._events.publish(session, data, subject=f"plan:{plan.plan_id}")
 
-    async def _resolved(self, scope: Scope, plan_id: str) -> str:
-        """The id itself, or that of the newest plan for `LATEST`: the content hash still says which plan was meant."""
-        if plan_id != LATEST:
-            return plan_id
-        newest = await self.listing(scope, limit=1)
-        if not newest:
-            raise NotFound("plan", "there is no plan yet", hint='make one: interlock plan "…"')
-        return newest[0][1].plan_id
-
-    async def _stored(self, scope: Scope, plan_id: str) -> store.Stored:
-        async with self._database.read(scope) as connection:
-            return _found(await store.get(connection, plan_id), plan_id)
-
-    async def _stored_in(self, session: Session, plan_id: str) -> store.Stored:
-        return _found(await store.get(session.connection, plan_id), plan_id)
-
-
-def _found(stored: store.Stored | None, plan_id: str) -> store.Stored:
-    if stored is None:
-        raise NotFound("plan", f"there is no plan {plan_id}", hint="see: interlock plans")
-    return stored
+def _with_demands(plan: Plan, demands: Demands) -> Plan:
+    missing = demands.missing(plan.approvals) if plan.state == "pending_approval" else ""
+    return msgspec.structs.replace(plan, terms=demands.terms(plan.approvals), missing=missing)

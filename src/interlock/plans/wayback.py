@@ -112,7 +112,7 @@ class WayBack:
 
     async def _start(self, scope: Scope, deployment: Deployment) -> None:
         """Run the plan's own way back: approved with it, so nothing new needs approval."""
-        plan, content = await self._plans.approved_content(scope, deployment.plan_id)
+        plan, content = await self._plans.signed_content(scope, deployment.plan_id)
         role = f"rollback:{deployment.environment}"
         if any(run.role == role for run in await self._runs.listing(scope, plan_id=plan.plan_id)):
             return

@@ -1,10 +1,11 @@
-"""Tenants and principals, in the control namespace; submissions, in the tenant's."""
+"""Tenants and tokens, in the control namespace; users and submissions, in the tenant's."""
 
 from sqlalchemy import Column, ForeignKey, Integer, LargeBinary, String, Table, delete, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from interlock.db.database import control_metadata, tenant_metadata
+from interlock.tenancy.model import User
 
 tenants = Table(
     "tenants",
@@ -22,6 +23,13 @@ tokens = Table(
     Column("created_at", String, nullable=False),
 )
 
+users = Table(
+    "users",
+    tenant_metadata,
+    Column("name", String, primary_key=True),
+    Column("role", String, nullable=False),
+    Column("created_at", String, nullable=False),
+)
 
 submissions = Table(
     "submissions",
@@ -42,11 +50,32 @@ async def ensure_tenant(connection: AsyncConnection, tenant: str, at: str) -> No
 
 
 async def replace_token(connection: AsyncConnection, digest: str, tenant: str, principal: str, at: str) -> None:
-    await connection.execute(delete(tokens).where(tokens.c.tenant == tenant, tokens.c.principal == principal))
+    await void_token(connection, tenant, principal)
     values = {"digest": digest, "tenant": tenant, "principal": principal, "created_at": at}
     await connection.execute(insert(tokens).values(values))
+
+
+async def void_token(connection: AsyncConnection, tenant: str, principal: str) -> None:
+    await connection.execute(delete(tokens).where(tokens.c.tenant == tenant, tokens.c.principal == principal))
 
 
 async def owner_of(connection: AsyncConnection, digest: str) -> tuple[str, str] | None:
     row = (await connection.execute(select(tokens.c.tenant, tokens.c.principal).where(tokens.c.digest == digest))).first()
     return None if row is None else (row.tenant, row.principal)
+
+
+async def add_user(connection: AsyncConnection, user: User) -> None:
+    await connection.execute(insert(users).values(name=user.name, role=user.role, created_at=user.created_at))
+
+
+async def remove_user(connection: AsyncConnection, name: str) -> None:
+    await connection.execute(delete(users).where(users.c.name == name))
+
+
+async def all_users(connection: AsyncConnection) -> list[User]:
+    rows = (await connection.execute(select(users).order_by(users.c.name))).all()
+    return [User(name=row.name, role=row.role, created_at=row.created_at) for row in rows]
+
+
+async def has_user(connection: AsyncConnection, name: str) -> bool:
+    return (await connection.execute(select(users.c.name).where(users.c.name == name))).first() is not None

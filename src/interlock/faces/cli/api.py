@@ -56,6 +56,14 @@ class Api:
         """Replace something by ``body`` without its members that are None."""
         return self._document(self._request("PUT", path, {}, _given(body)))
 
+    def patch(self, *path: str, **body: Any) -> Doc:
+        """Change the members of ``body`` that are not None."""
+        return self._document(self._request("PATCH", path, {}, _given(body)))
+
+    def delete(self, *path: str) -> Doc:
+        """Remove something."""
+        return self._document(self._request("DELETE", path, {}))
+
     def content(self, *path: str) -> bytes:
         """The bytes at ``path``, exactly."""
         return self._request("GET", path, {}).content

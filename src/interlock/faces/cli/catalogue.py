@@ -39,6 +39,15 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "quarantine list": Entry("delivery:list_quarantine", "List what must not be deployed again."),
         "quarantine lift": Entry("delivery:lift_quarantine", "Allow a quarantined version again."),
     },
+    "Who may change what, and when": {
+        "environment list": Entry("environments:list_environments", "List the environments: rules, windows, what serves."),
+        "environment set": Entry("environments:set_rules", "Set rules of an environment."),
+        "environment freeze": Entry("environments:freeze", "Let nothing new begin in an environment."),
+        "environment thaw": Entry("environments:thaw", "End a freeze."),
+        "user add": Entry("users:add_user", "Add a user; prints the token, this once."),
+        "user list": Entry("users:list_users", "List the users."),
+        "user remove": Entry("users:remove_user", "Remove a user and void the token."),
+    },
     "What waits for you": {
         "inbox": Entry("inbox:inbox", "List what waits for a person; answer it."),
         "inbox answer": Entry("inbox:answer", "Answer an item."),
@@ -56,6 +65,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
 GROUPS = {
     "service": "Register and list services.",
     "quarantine": "See and lift what must not be deployed again.",
+    "environment": "See and change the rules of environments.",
+    "user": "Add, list and remove users.",
     "inbox": "List what waits for a person; answer it.",
     "module": "Work with ai-module.yaml, without a server.",
     "audit": "Verify and export the record.",

@@ -19,11 +19,14 @@ from interlock.faces.cli.views.plan import whole_plan
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What was decided beforehand: the hash of a content, a file with the content, or whatever it is (``is_yes``)."""
+    """What was decided beforehand: the hash of a content, a file with the content, or whatever it is (``is_yes``); and when it
+    may start, where the environment is closed: when it opens, or all the same for the reason in ``override``."""
 
     content_hash: str | None = None
     file: Path | None = None
     is_yes: bool = False
+    when_open: bool = False
+    override: str | None = None
 
 
 def read_plan(api: Api, plan_id: str) -> tuple[Doc, str]:
@@ -43,7 +46,8 @@ def read_plan(api: Api, plan_id: str) -> tuple[Doc, str]:
 def decide(api: Api, plan_id: str, decision: Decision, *, as_json: bool) -> Doc:
     """Approve a plan as decided beforehand, or after it was shown and somebody at the terminal said yes."""
     content_hash = _decided(decision) or _asked(api, plan_id, decision, as_json=as_json)
-    return api.post("plans", plan_id, "approve", content_hash=content_hash)
+    said = {"when_open": decision.when_open or None, "override": decision.override}
+    return api.post("plans", plan_id, "approve", content_hash=content_hash, **said)
 
 
 def is_terminal() -> bool:

@@ -57,6 +57,7 @@ def run_named(api: Api, name: str) -> str:
 def run_of(api: Api, plan_id: str) -> str:
     """The run of a plan that is under way, or else its newest one; waits for the run of a plan that was just approved."""
     deadline = time.monotonic() + APPEARS_WITHIN_S
+    told = ""
     while True:
         runs: list[Doc] = api.get("runs", plan=plan_id)["items"]
         if runs:
@@ -65,6 +66,12 @@ def run_of(api: Api, plan_id: str) -> str:
         plan = api.get("plans", plan_id)
         if plan["state"] not in {"approved", "running"}:
             raise _no_run(plan)
+        if plan.get("waits"):
+            # It starts by itself, whenever that is.
+            deadline = time.monotonic() + APPEARS_WITHIN_S
+            if plan["reason"] != told:
+                say(clean(plan["reason"]))
+                told = plan["reason"]
         if time.monotonic() > deadline:
             raise NotFound("run", f"{plan_id} has no run after {APPEARS_WITHIN_S:g} s", hint="see: interlock runs")
         time.sleep(LOOK_EVERY_S)

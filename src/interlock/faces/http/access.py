@@ -9,7 +9,9 @@ from interlock.core.errors import Forbidden
 from interlock.core.scope import Scope
 from interlock.faces.http.services import Services
 
-bearer = HTTPBearer(auto_error=False, description="The owner's token: the file owner.token in the data folder.")
+bearer = HTTPBearer(
+    auto_error=False, description="A token: the owner's is in the data folder, in owner.token; other users have their own."
+)
 
 
 def services_of(request: Request) -> Services:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from interlock.audit.service import Audit
+from interlock.delivery.environments import Environments
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.logs import Logs
 from interlock.delivery.probing import Observer
@@ -31,6 +32,7 @@ class Services:
     plans: Plans
     runs: Runs
     delivery: Delivery
+    environments: Environments
     incidents: Incidents
     observer: Observer
     logs: Logs

@@ -25,6 +25,10 @@ class ParseCommand(Body):
 
 class ApprovePlan(Body):
     content_hash: str = Field(description="The hash of the content that was looked at.", examples=["sha256:…"])
+    when_open: bool = Field(default=False, description="Outside of windows and in a freeze, wait and start by itself.")
+    override: str = Field(
+        default="", max_length=500, description="The owner's reason to start in spite of windows and freezes."
+    )
 
 
 class RejectPlan(Body):
@@ -46,6 +50,24 @@ class Watch(Body):
     p95_ms: float | None = Field(default=None, gt=0)
     health_failures: int | None = Field(default=None, ge=1)
     restarts: int | None = Field(default=None, ge=1)
+
+
+class ChangeRules(Body):
+    """Rules of an environment; what is left out stays as it is."""
+
+    approvals: int | None = Field(default=None, ge=1, le=20, description="How many different people have to approve.")
+    approvers: list[str] | None = Field(default=None, max_length=100, description="Whose approvals count; [] for everybody's.")
+    not_requester: bool | None = Field(default=None, description="Whether the approval of whoever asked does not count.")
+    windows: list[str] | None = Field(
+        default=None, description="When changes may begin; [] for always.", examples=[["Mon-Fri 09:00-16:00 Europe/Berlin"]]
+    )
+    busy: Literal["refuse", "wait"] | None = Field(default=None, description="What becomes of a second plan for a service.")
+    drift: Literal["heal", "ask"] | None = None
+
+
+class FreezeEnvironment(Body):
+    until: str = Field(default="", max_length=40, description="RFC 3339; empty until somebody thaws it.")
+    reason: str = Field(default="", max_length=500)
 
 
 class RollBack(Body):

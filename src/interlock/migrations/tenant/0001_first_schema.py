@@ -43,6 +43,12 @@ def upgrade() -> None:
     op.create_index(op.f("ix_deployments_service"), "deployments", ["service"], unique=False)
     op.create_index(op.f("ix_deployments_state"), "deployments", ["state"], unique=False)
     op.create_table(
+        "environment_rules",
+        sa.Column("environment", sa.String(), nullable=False),
+        sa.Column("value", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("environment"),
+    )
+    op.create_table(
         "event_cursors",
         sa.Column("subscription", sa.String(), nullable=False),
         sa.Column("position", sa.Integer(), nullable=False),
@@ -178,6 +184,13 @@ def upgrade() -> None:
         sa.Column("media_type", sa.String(), server_default="", nullable=False),
         sa.Column("body", sa.LargeBinary(), server_default="", nullable=False),
         sa.PrimaryKeyConstraint("key", "principal"),
+    )
+    op.create_table(
+        "users",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("role", sa.String(), nullable=False),
+        sa.Column("created_at", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
     )
     # ### end Alembic commands ###
 

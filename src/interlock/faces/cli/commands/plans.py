@@ -69,12 +69,14 @@ def plans(ctx: typer.Context, limit: Limit = 50, as_json: AsJson = False) -> Non
     show(page, lambda found: listing_of(found, SystemClock().now()), as_json=as_json)
 
 
-def approve(
+def approve(  # noqa: PLR0913, PLR0917 - an option for each way to say what is approved
     ctx: typer.Context,
     plan_id: PlanId,
     content_hash: Annotated[str | None, typer.Option("--hash", help="Approve the content with this hash.")] = None,
     file: Annotated[Path | None, typer.Option(help="Approve exactly the content in this file.")] = None,
     yes: Yes = False,
+    when_open: Annotated[bool, typer.Option("--when-open", help="Where it is closed, start as soon as it opens.")] = False,
+    override: Annotated[str | None, typer.Option(metavar="REASON", help="Start in spite of windows and freezes.")] = None,
     watch: Watch = False,
     as_json: AsJson = False,
 ) -> None:
@@ -82,11 +84,15 @@ def approve(
 
     At a terminal the plan is shown and you are asked. Elsewhere say which content is meant with `--hash` or `--file`, or
     take it unseen with `--yes`.
+
+    Where an environment asks for several approvals the run follows the last of them. One that is outside of its windows, or
+    frozen, refuses; `--when-open` has the approved plan wait, and the owner may `--override` it in an emergency.
     """
     if sum((content_hash is not None, file is not None, yes)) > 1:
         raise Invalid("options", "--hash, --file and --yes exclude each other", hint="give one of them")
     api = api_of(ctx)
-    decided = decide(api, plan_id, Decision(content_hash=content_hash, file=file, is_yes=yes), as_json=as_json)
+    said = Decision(content_hash=content_hash, file=file, is_yes=yes, when_open=when_open, override=override)
+    decided = decide(api, plan_id, said, as_json=as_json)
     _after_approval(api, decided, watch=watch, as_json=as_json)
 
 
@@ -141,7 +147,9 @@ def _show_parsed(parsed: Doc, sentence: str, given: Sequence[str], *, is_stored:
 
 
 def _after_approval(api: Api, plan: Doc, *, watch: bool, as_json: bool) -> None:
-    if not watch:
+    if not watch or plan["state"] == "pending_approval":
         show(plan, approved, as_json=as_json)
+        if watch:
+            raise typer.Exit(ASKED)
         return
     raise typer.Exit(watch_to_the_end(api, plan["plan_id"], is_plain=False, as_json=as_json))

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from interlock.faces.cli.text import Doc, duration, moment, since
 from interlock.faces.cli.views.parts import DIM, STRONG, listing, next_step, pairs, section, state, title
+from interlock.faces.cli.views.rules import terms_of
 from interlock.faces.cli.views.steps import is_straight, outline, steps
 
 _SILENT_ROLES = {"grammar", "connector", "filler"}
@@ -56,15 +57,24 @@ def listing_of(page: Doc, now: datetime) -> RenderableType:
 
 def approved(plan: Doc) -> RenderableType:
     """A plan that was approved."""
-    about = pairs([("signed", f"by {plan['approval']['by']}"), ("hash", plan["approval"]["content_hash"])])
+    rows = [("signed", _signed(item)) for item in plan["approvals"]]
+    about = pairs([*rows, ("hash", plan["content_hash"]), ("missing", plan["missing"]), ("waits", _waits(plan))])
     new = [finding for finding in plan["findings"] if finding["code"] == "branch_advanced"]
     warnings = [section("Findings", _findings(new))] if new else []
-    return Group(
-        title(plan["plan_id"], "is approved; its run begins"),
-        about,
-        *warnings,
-        next_step(f"interlock watch {plan['plan_id']}", "follow it"),
-    )
+    if plan["state"] == "pending_approval":
+        return Group(title(plan["plan_id"], "needs more approvals; yours counts"), about, *warnings)
+    what = "is approved; it starts by itself" if plan["waits"] else "is approved; its run begins"
+    follow = next_step(f"interlock watch {plan['plan_id']}", "follow it")
+    return Group(title(plan["plan_id"], what), about, *warnings, follow)
+
+
+def _signed(approval: Doc) -> str:
+    said = f", overriding windows and freezes: {approval['override']}" if approval["override"] else ""
+    return f"by {approval['by']}{said}"
+
+
+def _waits(plan: Doc) -> str:
+    return plan["reason"] if plan["waits"] else ""
 
 
 def rejected(plan: Doc) -> RenderableType:
@@ -77,6 +87,8 @@ def _upper_part(plan: Doc) -> Iterable[RenderableType]:
     yield Text("")
     yield _header(plan)
     yield section("Understood", *_understood(plan))
+    if plan["terms"]:
+        yield section("Rules", terms_of(plan["terms"]))
     if plan["changes"]:
         yield section("Changes", *(_change(change) for change in plan["changes"]))
     if plan["findings"]:
@@ -98,7 +110,6 @@ def _header(plan: Doc) -> RenderableType:
         decided.append(f" until {moment(plan['expires_at'])}", style="default")
     elif plan["reason"]:
         decided.append(f": {plan['reason']}", style="default")
-    approval = plan["approval"]
     straight = sum(1 for task in content["graph"]["tasks"] if is_straight(task))
     spare = len(content["graph"]["tasks"]) - straight
     in_reserve = f", {spare} more in reserve" if spare else ""
@@ -106,7 +117,8 @@ def _header(plan: Doc) -> RenderableType:
         (
             ("state", decided),
             ("asked", f"by {plan['requested_by']} at {moment(plan['created_at'])}"),
-            ("signed", f"by {approval['by']} at {moment(approval['at'])}" if approval else ""),
+            *(("signed", f"{_signed(item)} at {moment(item['at'])}") for item in plan["approvals"]),
+            ("missing", plan["missing"]),
             ("run", plan["run_id"]),
             ("source", f"{content['repository']}, {content['ref_kind']} {content['ref_name']} = {content['commit'][:12]}"),
             ("tier", _tier(plan["tier"])),
@@ -165,6 +177,9 @@ def _change(change: Doc) -> RenderableType:
     grid.add_row(Text(change["environment"], style=STRONG), versions)
     for commit in change["commits"]:
         grid.add_row("", Text(commit))
+    for part in change["recipe"]:
+        was, will = part["now"] or "not said", part["then"] or "not said"
+        grid.add_row("", Text.assemble((f"{part['field']}: ", DIM), (was, DIM), " → ", will))
     if change["rollback"]:
         grid.add_row("", Text.assemble(("way back: ", DIM), change["rollback"]))
     return grid

@@ -9,6 +9,7 @@ from interlock.faces.http.board import board
 from interlock.faces.http.routes.plans import Limit
 from interlock.faces.http.shapes import AddService, Page, Watch, plain
 from interlock.sources.model import WatchPolicy
+from interlock.tenancy.model import check_owner
 
 router = APIRouter(tags=["delivery"])
 
@@ -16,6 +17,7 @@ router = APIRouter(tags=["delivery"])
 @router.post("/services", status_code=201, summary="Register a service")
 async def add_service(body: AddService, scope: CallerScope, services: TheServices) -> dict[str, Any]:
     """The repository is fetched first: one that cannot be reached is not registered."""
+    check_owner(scope, "register services")
     await services.sources.sync(scope, body.repository)
     service = await services.delivery.add_service(scope, body.name, body.repository)
     routes = [route for route in await services.delivery.routes(scope) if route.service == service.name]
@@ -30,11 +32,6 @@ async def list_services(scope: CallerScope, services: TheServices) -> Page:
 @router.put("/services/{name}/watch", summary="Set the service's own thresholds")
 async def set_watch(name: str, body: Watch, scope: CallerScope, services: TheServices) -> dict[str, Any]:
     return plain(await services.delivery.set_watch(scope, name, WatchPolicy(**body.model_dump())))
-
-
-@router.get("/environments", summary="The environments, in promotion order")
-async def list_environments(services: TheServices, scope: CallerScope) -> Page:
-    return Page(items=[{"name": name} for name in services.delivery.environments])
 
 
 @router.get("/status", summary="What serves where, as observed now")

@@ -60,7 +60,8 @@ async def get_content(plan_id: str, scope: CallerScope, services: TheServices) -
 
 @router.post("/plans/{plan_id}/approve", summary="Approve exactly this content")
 async def approve_plan(plan_id: str, body: ApprovePlan, scope: CallerScope, services: TheServices) -> dict[str, Any]:
-    return plain(await services.plans.approve(scope, plan_id, body.content_hash))
+    approved = services.plans.approve(scope, plan_id, body.content_hash, override=body.override, when_open=body.when_open)
+    return plain(await approved)
 
 
 @router.post("/plans/{plan_id}/reject", summary="Turn a plan down")
