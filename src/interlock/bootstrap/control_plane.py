@@ -6,6 +6,7 @@ import importlib
 import os
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import structlog
@@ -21,6 +22,7 @@ from interlock.events.service import Events
 from interlock.faces.http.app import create_app
 from interlock.faces.http.services import Services
 from interlock.faces.ws.runs import live_router
+from interlock.notifications.courier import Courier
 from interlock.runs.driver import LocalDriver
 from interlock.settings import Settings
 from interlock.tenancy.service import OWNER
@@ -44,6 +46,7 @@ class ControlPlane:
     events: Events
     forwarder: CaddyForwarder
     retention: Retention
+    courier: Courier
     scope: Scope
     _background: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]], init=False)
     failure: Exception | None = field(default=None, init=False)
@@ -56,7 +59,13 @@ class ControlPlane:
         await self.services.tenancy.ensure_tenant(self.scope)
         await self._ensure_token()
         await self.driver.recover()
-        works = (self.events.dispatch(self.scope), self.watcher.run(self.scope), self._keep_forwarder(), self._tidy())
+        works = (
+            self.events.dispatch(self.scope),
+            self.watcher.run(self.scope),
+            self.courier.run(self.scope),
+            self._keep_forwarder(),
+            self._tidy(),
+        )
         self._background.append(asyncio.create_task(asyncio.to_thread(_load_what_requests_need)))
         for work in works:
             self._background.append(asyncio.create_task(work))
@@ -112,6 +121,7 @@ class ControlPlane:
             try:
                 await self.services.plans.expire_overdue(self.scope)
                 await self.retention.sweep(self.scope)
+                await self.services.notifications.forget(self.scope, timedelta(days=self.settings.notify_keep_days))
             except Exception as error:
                 log.warning("tidying.failed", error=str(error))
             await asyncio.sleep(TIDY_S)

@@ -13,6 +13,7 @@ from interlock.adapters.http.client import HttpxClient
 from interlock.adapters.keys.files import KeyFiles
 from interlock.audit.service import Audit
 from interlock.bootstrap.control_plane import ControlPlane
+from interlock.bootstrap.notifying import join_notifications
 from interlock.core.clock import Clock, SystemClock
 from interlock.core.scope import Scope, system_scope
 from interlock.db.database import Database
@@ -125,6 +126,10 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
     _subscribe(events, journal_feed, plan_handlers, RunHandlers(database, inbox, runs))
     _subscribe_way_back(events, way_back)
 
+    def secret(name: str) -> str | None:
+        return environ.get(_secret_variable(name))
+
+    notifying = join_notifications(settings, database, events, journal_feed, inbox, clock, secret)
     services = Services(
         tenancy=Tenancy(database, clock),
         submissions=Submissions(database, clock),
@@ -135,6 +140,7 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         observer=observer,
         sources=sources,
         inbox=inbox,
+        notifications=notifying.service,
         audit=audit,
         events=events,
         host=host,
@@ -151,6 +157,7 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         events=events,
         forwarder=forwarder,
         retention=retention,
+        courier=notifying.courier,
         scope=scope,
     )
 

@@ -56,6 +56,10 @@ class Api:
         """Replace something by ``body`` without its members that are None."""
         return self._document(self._request("PUT", path, {}, _given(body)))
 
+    def delete(self, *path: str) -> Doc:
+        """Take something away; returns what it was."""
+        return self._document(self._request("DELETE", path, {}))
+
     def content(self, *path: str) -> bytes:
         """The bytes at ``path``, exactly."""
         return self._request("GET", path, {}).content

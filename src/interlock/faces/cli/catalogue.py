@@ -42,6 +42,16 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "inbox": Entry("inbox:inbox", "List what waits for a person; answer it."),
         "inbox answer": Entry("inbox:answer", "Answer an item."),
     },
+    "Telling others": {
+        "notify add": Entry("notifications:add", "Send events to a webhook or an e-mail address."),
+        "notify list": Entry("notifications:channels", "List the channels."),
+        "notify test": Entry("notifications:send_test", "Send a test event and show what came of it."),
+        "notify rotate": Entry("notifications:rotate", "Make a new signing secret; the former one stays valid for a while."),
+        "notify enable": Entry("notifications:enable", "Deliver to a disabled channel again."),
+        "notify remove": Entry("notifications:remove", "Take a channel away."),
+        "notify deliveries": Entry("notifications:deliveries", "List what was sent, and what became of it."),
+        "notify redrive": Entry("notifications:redrive", "Send again what was given up."),
+    },
     "Files and the record": {
         "module check": Entry("module:check", "Check an ai-module.yaml, with line and column."),
         "module init": Entry("module:init", "Write an ai-module.yaml, filled in with what is found."),
@@ -56,6 +66,7 @@ GROUPS = {
     "service": "Register and list services.",
     "quarantine": "See and lift what must not be deployed again.",
     "inbox": "List what waits for a person; answer it.",
+    "notify": "Tell people and programs outside what happens.",
     "module": "Work with ai-module.yaml, without a server.",
     "audit": "Verify and export the record.",
 }

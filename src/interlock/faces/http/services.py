@@ -10,6 +10,7 @@ from interlock.delivery.probing import Observer
 from interlock.delivery.service import Delivery
 from interlock.events.service import Events
 from interlock.inbox.service import Inbox
+from interlock.notifications.service import Notifications
 from interlock.plans.service import Plans
 from interlock.runs.service import Runs
 from interlock.sources.service import Sources
@@ -34,6 +35,7 @@ class Services:
     observer: Observer
     sources: Sources
     inbox: Inbox
+    notifications: Notifications
     audit: Audit
     events: Events
     host: Host
