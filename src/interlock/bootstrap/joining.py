@@ -1,6 +1,7 @@
 """The one place that joins settings, adapters, slices and faces."""
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -237,4 +238,4 @@ def _base_environment(home: Path, inherit: tuple[str, ...], environ: Mapping[str
 
 
 def _secret_variable(name: str) -> str:
-    return "INTERLOCK_SECRET_" + name.upper().replace("-", "_").replace(".", "_")
+    return "INTERLOCK_SECRET_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
