@@ -19,6 +19,7 @@ from interlock.core.clock import Clock, SystemClock
 from interlock.core.scope import Scope, system_scope
 from interlock.db.database import Database
 from interlock.delivery.building import Building
+from interlock.delivery.capturing import Capturing
 from interlock.delivery.contracts import IncidentOpened, IncidentResolved
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.probing import Observer
@@ -131,6 +132,8 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         return environ.get(_secret_variable(name))
 
     notifying = join_notifications(settings, database, events, journal_feed, inbox, clock, secret)
+    capturing = Capturing(database, events, delivery, incidents, host, sources.history, clock)
+    events.subscribe("incidents.facts", capturing.incident_opened, IncidentOpened)
     services = Services(
         tenancy=Tenancy(database, clock),
         submissions=Submissions(database, clock),
@@ -138,6 +141,7 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         runs=runs,
         delivery=delivery,
         incidents=incidents,
+        capturing=capturing,
         observer=observer,
         sources=sources,
         inbox=inbox,

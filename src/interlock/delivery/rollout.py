@@ -13,6 +13,7 @@ from interlock.core.canonical import digest
 from interlock.core.clock import Clock, to_text
 from interlock.core.errors import Conflict, InterlockError
 from interlock.core.signals import NeedsApproval
+from interlock.delivery.evidence import told
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.inputs import (
     Place,
@@ -268,7 +269,7 @@ class Rollout:
             samples.append(await self._observer.sample(task.place.route, task.process, task.port, task.health))
             judgement = self._judge(samples, thresholds, task)
             if judgement.verdict == "breach":
-                raise await self._breach(context, deployment, judgement)
+                raise await self._breach(context, deployment, judgement, samples)
             is_over = self._clock.monotonic() >= end
             unclear = unclear + 1 if is_over and judgement.verdict == "inconclusive" else 0
             if is_over and judgement.verdict == "pass":
@@ -296,10 +297,12 @@ class Rollout:
         await context.report(f"the watch passed ({traffic})", judgement=msgspec.to_builtins(judgement))
         return {"judgement": msgspec.to_builtins(judgement)}
 
-    async def _breach(self, context: TaskContext, deployment: Deployment, judgement: Judgement) -> Exception:
+    async def _breach(
+        self, context: TaskContext, deployment: Deployment, judgement: Judgement, samples: list[Sample]
+    ) -> Exception:
         evidence = msgspec.to_builtins(judgement)
         title = f"{deployment.service} {deployment.version} in {deployment.environment}: {judgement.reason()}"
-        incident = await self._incidents.open(context.scope, deployment, title, evidence)
+        incident = await self._incidents.open(context.scope, deployment, title, evidence | {"samples": told(samples)})
         await context.report(f"incident {incident.incident_id}: {judgement.reason()}", judgement=evidence)
         return Conflict(
             "threshold_crossed", judgement.reason(), where=context.task_id, incident_id=incident.incident_id, evidence=evidence

@@ -34,7 +34,12 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "service watch": Entry("delivery:set_watch", "Set a service's own thresholds."),
         "status": Entry("delivery:status", "Show what serves where, as observed now."),
         "releases": Entry("delivery:releases", "List releases, newest first."),
-        "incidents": Entry("delivery:incidents", "List incidents, or show one with its evidence."),
+        "incidents": Entry("incidents:incidents", "List incidents, or show one."),
+        "incidents show": Entry("incidents:show_incident", "Show an incident with its evidence and a draft of the cause."),
+        "incidents ack": Entry("incidents:acknowledge", "Say that you take care of an incident."),
+        "incidents note": Entry("incidents:note", "Add what was found out."),
+        "incidents resolve": Entry("incidents:resolve", "Close an incident by hand."),
+        "incidents export": Entry("incidents:export", "Write the report of an incident as Markdown."),
         "quarantine list": Entry("delivery:list_quarantine", "List what must not be deployed again."),
         "quarantine lift": Entry("delivery:lift_quarantine", "Allow a quarantined version again."),
     },
@@ -64,6 +69,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
 
 GROUPS = {
     "service": "Register and list services.",
+    "incidents": "List incidents, or show one.",
     "quarantine": "See and lift what must not be deployed again.",
     "inbox": "List what waits for a person; answer it.",
     "notify": "Tell people and programs outside what happens.",
@@ -72,3 +78,6 @@ GROUPS = {
 }
 
 COMMANDS: dict[str, Entry] = {path: entry for section in SECTIONS.values() for path, entry in section.items()}
+
+SHOWN_BY_ID = {"incidents": ("inc_", "show")}
+"""Group -> how its ids begin, and the command that an id alone stands for."""

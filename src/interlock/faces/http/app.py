@@ -10,7 +10,7 @@ from interlock import __version__
 from interlock.faces.http import problems
 from interlock.faces.http.idempotency import IdempotencyKeys
 from interlock.faces.http.limits import BodyLimit, SecurityHeaders
-from interlock.faces.http.routes import delivery, graph, health, notifications, plans, record, runs
+from interlock.faces.http.routes import delivery, graph, health, incidents, notifications, plans, record, runs
 from interlock.faces.http.services import Services
 
 PREFIX = "/api/v1"
@@ -30,7 +30,7 @@ def create_app(services: Services, lifespan: Lifespan | None = None, extra: Sequ
     )
     app.state.services = services
     problems.install(app)
-    for module in (plans, runs, delivery, notifications, record, graph):
+    for module in (plans, runs, delivery, incidents, notifications, record, graph):
         app.include_router(module.router, prefix=PREFIX)
     app.include_router(health.guarded, prefix=PREFIX)
     app.include_router(health.router)

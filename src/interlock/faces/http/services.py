@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from interlock.audit.service import Audit
+from interlock.delivery.capturing import Capturing
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.probing import Observer
 from interlock.delivery.service import Delivery
@@ -32,6 +33,7 @@ class Services:
     runs: Runs
     delivery: Delivery
     incidents: Incidents
+    capturing: Capturing
     observer: Observer
     sources: Sources
     inbox: Inbox

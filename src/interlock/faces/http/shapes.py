@@ -64,6 +64,18 @@ class AnswerItem(Body):
     answer: str = Field(max_length=200)
 
 
+class AcknowledgeIncident(Body):
+    note: str = Field(default="", max_length=2000)
+
+
+class ResolveIncident(Body):
+    reason: str = Field(min_length=1, max_length=2000)
+
+
+class NoteIncident(Body):
+    text: str = Field(min_length=1, max_length=4000)
+
+
 class AddChannel(Body):
     name: str = Field(max_length=100)
     kind: Literal["webhook", "email"]

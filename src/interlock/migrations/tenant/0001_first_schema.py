@@ -72,6 +72,12 @@ def upgrade() -> None:
     op.create_index(op.f("ix_inbox_items_state"), "inbox_items", ["state"], unique=False)
     op.create_index(op.f("ix_inbox_items_subject"), "inbox_items", ["subject"], unique=False)
     op.create_table(
+        "incident_facts",
+        sa.Column("incident_id", sa.String(), nullable=False),
+        sa.Column("value", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("incident_id"),
+    )
+    op.create_table(
         "incidents",
         sa.Column("number", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("incident_id", sa.String(), nullable=False),
