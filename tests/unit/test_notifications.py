@@ -1,6 +1,9 @@
 """The pure parts of notifications: targets, patterns, the schedule, signatures, words."""
 
 import json
+import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -149,3 +152,19 @@ def test_no_event_can_add_a_header_or_a_line(kind: str, text: str, other: str) -
     for line in body.split("\n"):
         assert line.isprintable()
         assert line in headings or line.startswith(("  ", "Sent by Interlock"))
+
+
+def test_the_receiver_of_the_documentation_verifies() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "notifications.md").read_text()
+    found = re.search(r"^```python receiver\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert found
+    namespace: dict[str, Any] = {"__name__": "receiver"}
+    exec(found[1], namespace)  # noqa: S102 - the documentation of this very repository
+    verify, secret, other = namespace["verify"], signing.new_secret(), signing.new_secret()
+    headers = signing.headers([secret, other], "dlv_1", 1_700_000_000, b"{}")
+    assert verify(headers, b"{}", [secret], now=1_700_000_100)
+    assert verify(headers, b"{}", [signing.new_secret(), other], now=1_700_000_100)
+    assert not verify(headers, b"{ }", [secret], now=1_700_000_100)
+    assert not verify(headers | {"webhook-id": "dlv_2"}, b"{}", [secret], now=1_700_000_100)
+    assert not verify(headers, b"{}", [signing.new_secret()], now=1_700_000_100)
+    assert not verify(headers, b"{}", [secret], now=1_700_000_301)

@@ -110,7 +110,7 @@ def _log(facts: Facts) -> Iterator[Statement]:
     known = [item for item in bad if item.is_new is False]
     if known:
         kinds = "One kind of error is" if len(known) == 1 else f"{len(known)} kinds of error are"
-        text = f"{kinds} in the last good release's log as well, and says nothing against this one."
+        text = f"{kinds} in the last good release's log as well; that says nothing against this one."
         yield Statement(text=text, fact="both logs")
 
 
