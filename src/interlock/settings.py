@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from platformdirs import user_data_path
 from pydantic import Field, model_validator
@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8420
+MAX_RETRIES = 20
 
 
 def _comma_separated(default: str, description: str) -> tuple[str, ...]:
@@ -55,6 +56,21 @@ class Settings(BaseSettings):
     container_node_image: str = Field(default="node:22-slim", min_length=1)
     prometheus_url: str | None = Field(default=None, pattern=r"^https?://\S+$", description="Where queries in PromQL go.")
     prometheus_max_age_s: float = Field(default=150, gt=0, le=300, description="Older samples say nothing of now.")
+    notify_allow: Annotated[tuple[str, ...], NoDecode] = _comma_separated(
+        "localhost,127.0.0.1,::1", "Names of receivers, with * for any letters, that may lead to an address that is not public."
+    )
+    notify_retry_delays_s: Annotated[tuple[int, ...], NoDecode] = Field(
+        default=(0, 30, 300, 1200, 3600), description="After each failure; up to twice as long, by chance."
+    )
+    notify_timeout_s: float = Field(default=10, ge=1, le=60, description="For one attempt, all in all.")
+    notify_per_channel: int = Field(default=4, ge=1, le=50, description="Attempts of one channel at the same time.")
+    notify_keep_days: float = Field(default=30, gt=0, description="How long deliveries that ended are listed.")
+    smtp_host: str = Field(default="", description="Where mail is handed in; empty: there are no channels by e-mail.")
+    smtp_port: int = Field(default=25, ge=1, le=65535)
+    smtp_encryption: Literal["none", "starttls", "tls"] = "none"
+    smtp_sender: str = Field(default="interlock@localhost", pattern=r"^[^\s<>@]+@[A-Za-z0-9.-]+$")
+    smtp_user: str = ""
+    smtp_password_secret: str = Field(default="", description="The reference of the password, never the password.")
 
     inherit: Annotated[tuple[str, ...], NoDecode] = _comma_separated(
         "PATH,LANG,SSL_CERT_FILE,SSL_CERT_DIR,REQUESTS_CA_BUNDLE,CURL_CA_BUNDLE,NODE_EXTRA_CA_CERTS,PIP_CERT,PIP_INDEX_URL,"
@@ -66,7 +82,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
-        for name in ("environments", "inherit"):
+        for name in ("environments", "inherit", "notify_allow", "notify_retry_delays_s"):
             value = values.get(name)
             if isinstance(value, str):
                 values[name] = tuple(item.strip() for item in value.split(",") if item.strip())
@@ -76,6 +92,8 @@ class Settings(BaseSettings):
     def _check_together(self) -> "Settings":
         if self.first_port > self.last_port:
             raise ValueError("INTERLOCK_FIRST_PORT is above INTERLOCK_LAST_PORT")
+        if any(delay < 0 for delay in self.notify_retry_delays_s) or len(self.notify_retry_delays_s) > MAX_RETRIES:
+            raise ValueError(f"INTERLOCK_NOTIFY_RETRY_DELAYS_S: up to {MAX_RETRIES} numbers of seconds, none below 0")
         if not self.environments:
             raise ValueError("INTERLOCK_ENVIRONMENTS names no environment")
         for name in self.environments:

@@ -1,7 +1,7 @@
 """Control planes on temporary data folders. Whatever a test starts is ended with it."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,8 @@ async def make_plane(tmp_path: Path) -> AsyncIterator[MakePlane]:
     """Control planes of a test's own, for what would disturb others."""
     async with AsyncExitStack() as stack:
 
-        async def make(**options: Any) -> Plane:
-            own = Plane(tmp_path / f"plane-{len(os.listdir(tmp_path))}", environment(), **options)
+        async def make(environ: Mapping[str, str] | None = None, **options: Any) -> Plane:
+            own = Plane(tmp_path / f"plane-{len(os.listdir(tmp_path))}", environment() | dict(environ or {}), **options)
             stack.push_async_callback(own.clear)
             await own.start()
             stack.push_async_callback(own.stop)

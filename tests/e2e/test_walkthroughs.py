@@ -21,13 +21,16 @@ ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(
     r"^(?P<indent> *)```sh walkthrough(?P<options>[^\n]*)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL
 )
-PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("delivery", "api", "ai-module", "environments"))]
+NAMES = ("incidents", "notifications", "delivery", "api", "ai-module", "environments")
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in NAMES)]
+RECEIVER = re.search(r"^```python receiver\n(.*?)^```$", PAGES[2].read_text(), re.MULTILINE | re.DOTALL)
 GIVEN = {
+    "receiver": f"cat > receiver.py <<'END'\n{RECEIVER[1] if RECEIVER else ''}END\n",
     "alarm": """
 key=$(interlock status --service greeter --env staging --json | field '["items"][0]["serving"]["instances"][0]["key"]')
 kill $(field '["pid"]' < "$INTERLOCK_HOME/processes/$key/supervisor.json")
 until interlock inbox | grep --quiet "stopped from outside"; do sleep 0.1; done
-"""
+""",
 }
 """What a block rests on that a reader meets and does not make: it happens before the block."""
 

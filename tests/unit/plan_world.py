@@ -13,6 +13,7 @@ from interlock.core.errors import Conflict
 from interlock.core.scope import system_scope
 from interlock.delivery.model import Deployment, Instance, Release, may_become
 from interlock.delivery.ports import LegCounters
+from interlock.delivery.signals import SignalSources
 from interlock.delivery.targets import Targets
 from interlock.delivery.tools import PointForwarder
 from interlock.delivery.watch import NO_TRAFFIC, Sample
@@ -79,7 +80,9 @@ class World:
         records: Any = Records(self)
         observer: Any = SimpleNamespace(sample=self._sample, counters=self._counters)
         targets: Any = Targets({"process": cast("Any", SimpleNamespace(status=self._status))})
-        bodies = executors(records, records, observer, targets, FakeForwarder(), self.clock)
+        nothing: Any = None
+        sources = SignalSources(metrics=nothing, pages=nothing, targets=targets)
+        bodies = executors(records, records, observer, sources, FakeForwarder(), self.clock)
         # Sealing a release is work on files, without a tool.
         return bodies | {"delivery.release": _nothing}
 

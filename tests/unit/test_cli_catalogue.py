@@ -68,6 +68,12 @@ def test_a_typing_error_gets_a_suggestion(context: CliContext) -> None:
     assert "Did you mean 'approve'" in result.stderr
 
 
+def test_an_id_in_the_place_of_a_command_shows_what_it_names(context: CliContext) -> None:
+    app = build_app(context)
+    assert "no control plane answers" in CliRunner().invoke(app, ["incidents", "inc_1"]).stderr
+    assert "Did you mean 'ack'" in CliRunner().invoke(app, ["incidents", "akc"]).stderr
+
+
 def test_serve_and_demo_get_their_options(tmp_path: Path) -> None:
     told: list[object] = []
 

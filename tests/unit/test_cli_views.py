@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from interlock.faces.cli.text import clean_data
-from interlock.faces.cli.views import delivery
+from interlock.faces.cli.views import delivery, incidents
 from interlock.faces.cli.views.events import event_line
 from interlock.faces.cli.views.inbox import inbox
 from interlock.faces.cli.views.plan import approved, listing_of, plan_summary, plan_to_decide, whole_plan
@@ -372,6 +372,8 @@ def test_status_says_what_is_wrong_and_nothing_more() -> None:
 def test_an_incident_shows_observed_beside_threshold() -> None:
     found = {
         "incident_id": "inc_1",
+        "acknowledged_by": "user:owner",
+        "acknowledged_at": "2026-07-30T12:00:09.000Z",
         "service": "shop",
         "environment": "prod",
         "deployment_id": "dep_1",
@@ -388,7 +390,7 @@ def test_an_incident_shows_observed_beside_threshold() -> None:
         "timeline": [["2026-07-30T12:00:00Z", "v1 got traffic"]],
         "resolved_at": "",
     }
-    text = shown(delivery.incident(found))
+    text = shown(incidents.incident(found))
     assert "error_rate   0.08       0.05        ✗ crossed  3 of 38" in text
     assert "2026-07-30 12:00:00 UTC  v1 got traffic" in text
     assert "requests  38" in text

@@ -67,8 +67,7 @@ def test_a_chunk_cuts_no_character_in_two() -> None:
 def test_secrets_that_overlap_are_masked_whole() -> None:
     kept = Kept(100, b"x abcdef y")
     assert chunk(kept, 0, 100, ["abcd", "cdef"], has_ended=True).text == "x *** y"
-    assert chunk(kept, 103, 2, ["abcd"], has_ended=True).text == "***"
-    assert chunk(kept, 103, 4, ["abcd"], has_ended=True).text == "e"
+    assert chunk(kept, 103, 4, ["abcd"], has_ended=True).text == "***e"
 
 
 def test_a_container_is_closed_but_for_what_is_said() -> None:

@@ -33,7 +33,7 @@ def test_the_same_recipe_under_another_name_and_version_changes_nothing():
         ({"takes_port": False}, "takes_port", "yes", "no"),
         ({"rollback": "propose"}, "rollback", "automatic", "propose"),
         ({"secrets": {"TOKEN": "shop/other"}}, "secrets.TOKEN", "shop/token", "shop/other"),
-        ({"steps": (CanaryStep(percent=10, bake_s=30),)}, "steps", "", "10 % for 30 s"),
+        ({"steps": (CanaryStep(percent=10, bake_s=30),)}, "steps", "10 % for 30 s; 50 % for 30 s", "10 % for 30 s"),
         (
             {"migrate": (Migration(command=command("migrate up"), undo=command("migrate down")),)},
             "migrate",

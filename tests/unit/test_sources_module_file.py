@@ -233,11 +233,11 @@ def _only(problems: list[Problem]) -> Problem:
         ),
         (
             "deploy: {analysis: {checks: [{name: a, log_pattern: '(a', max: 1}]}}",
-            53, "deploy.analysis.checks[0].log_pattern", "no regular expression", "backslash",
+            53, "deploy.analysis.checks[0].log_pattern", "is no pattern", "RE2",
         ),
         (
-            "deploy: {analysis: {checks: [{name: a, log_pattern: '(a+)+b', max: 1}]}}",
-            53, "deploy.analysis.checks[0].log_pattern", "a repetition of what repeats", "plainer",
+            "deploy: {analysis: {checks: [{name: a, log_pattern: '(a)\\1', max: 1}]}}",
+            53, "deploy.analysis.checks[0].log_pattern", "is no pattern", "back-references",
         ),
         ("migrate: [{run: a}]", 11, "migrate[0]", "either an undo or a reason", "exactly one"),
         ("migrate: [{run: a, undo: b, one_way: c}]", 11, "migrate[0]", "either an undo or a reason", "exactly one"),

@@ -6,6 +6,7 @@ import importlib
 import os
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import structlog
@@ -21,6 +22,7 @@ from interlock.events.service import Events
 from interlock.faces.http.app import create_app
 from interlock.faces.http.services import Services
 from interlock.faces.ws.runs import live_router
+from interlock.notifications.courier import Courier
 from interlock.plans.queue import Queue
 from interlock.runs.driver import LocalDriver
 from interlock.settings import Settings
@@ -46,6 +48,7 @@ class ControlPlane:
     events: Events
     forwarder: CaddyForwarder
     retention: Retention
+    courier: Courier
     scope: Scope
     _background: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]], init=False)
     failure: Exception | None = field(default=None, init=False)
@@ -62,6 +65,7 @@ class ControlPlane:
             self.events.dispatch(self.scope),
             self.watcher.run(self.scope),
             self.queue.run(self.scope),
+            self.courier.run(self.scope),
             self._keep_forwarder(),
             self._tidy(),
         )
@@ -120,6 +124,7 @@ class ControlPlane:
             try:
                 await self.services.plans.expire_overdue(self.scope)
                 await self.retention.sweep(self.scope)
+                await self.services.notifications.forget(self.scope, timedelta(days=self.settings.notify_keep_days))
             except Exception as error:
                 log.warning("tidying.failed", error=str(error))
             await asyncio.sleep(TIDY_S)

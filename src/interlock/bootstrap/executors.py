@@ -8,8 +8,8 @@ from interlock.delivery.ports import Forwarder
 from interlock.delivery.probing import Observer
 from interlock.delivery.recovery import Recovery
 from interlock.delivery.service import Delivery
+from interlock.delivery.signals import SignalSources
 from interlock.delivery.starting import Starting
-from interlock.delivery.targets import Targets
 from interlock.delivery.traffic import Drain, Traffic
 from interlock.delivery.verifying import Verifying
 from interlock.delivery.watching import Watching
@@ -17,16 +17,21 @@ from interlock.runs.ports import Executor
 
 
 def executors(
-    delivery: Delivery, incidents: Incidents, observer: Observer, targets: Targets, forwarder: Forwarder, clock: Clock
+    delivery: Delivery,
+    incidents: Incidents,
+    observer: Observer,
+    sources: SignalSources,
+    forwarder: Forwarder,
+    clock: Clock,
 ) -> dict[str, Executor]:
     """Every kind of task that a plan may hold."""
-    drain = Drain(forwarder, clock)
+    drain, targets = Drain(forwarder, clock), sources.targets
     building = Building(delivery, clock)
     starting = Starting(delivery, incidents, clock)
     verifying = Verifying(delivery, incidents, targets, clock)
     traffic = Traffic(delivery, incidents, starting, drain)
     watching = Watching(delivery, incidents, observer, clock)
-    analysing = Analysing(delivery, incidents, observer, clock)
+    analysing = Analysing(delivery, incidents, observer, sources, clock)
     recovery = Recovery(delivery, incidents, starting, targets, drain)
     return {
         "delivery.checkout": building.checkout,

@@ -3,46 +3,34 @@
 import os
 from collections.abc import Mapping
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
 
-from interlock.adapters.caddy.forwarder import CaddyForwarder
-from interlock.adapters.containers.engine import DockerEngine
-from interlock.adapters.git.git import GitProgram
-from interlock.adapters.hosts.local import LocalHost
-from interlock.adapters.http.client import HttpxClient
 from interlock.adapters.keys.files import KeyFiles
-from interlock.adapters.prometheus.source import PrometheusSource
 from interlock.audit.service import Audit
+from interlock.bootstrap.components import components, metrics_component
 from interlock.bootstrap.control_plane import ControlPlane
 from interlock.bootstrap.executors import executors
+from interlock.bootstrap.notifying import join_notifications
+from interlock.bootstrap.outside import reach, toolbox
+from interlock.bootstrap.reacting import subscribe_facts, subscribe_plans, subscribe_way_back
 from interlock.core.clock import Clock, SystemClock
-from interlock.core.scope import Scope, system_scope
+from interlock.core.scope import system_scope
 from interlock.db.database import Database
 from interlock.delivery.artifacts import StoredArtifacts
-from interlock.delivery.contracts import (
-    EnvironmentFrozen,
-    EnvironmentRulesChanged,
-    EnvironmentThawed,
-    IncidentOpened,
-    IncidentResolved,
-)
+from interlock.delivery.capturing import Capturing
 from interlock.delivery.environments import Environments
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.logs import Logs
 from interlock.delivery.probing import Observer
 from interlock.delivery.retention import Retention
 from interlock.delivery.service import Delivery
+from interlock.delivery.signals import SignalSources
 from interlock.delivery.targets import Targets
-from interlock.delivery.tools import PointForwarder
 from interlock.delivery.watcher import Watcher
 from interlock.events.service import Events
 from interlock.faces.http.services import Services
-from interlock.inbox.contracts import ItemAnswered
 from interlock.inbox.service import Inbox
 from interlock.plans.approval import ApprovalRules
 from interlock.plans.containing import Containing
-from interlock.plans.contracts import PlanApproved, PlanChanged, PlanDue
 from interlock.plans.gathering import Gathering
 from interlock.plans.handlers import PlanHandlers
 from interlock.plans.launching import Launching
@@ -52,7 +40,6 @@ from interlock.plans.service import Plans
 from interlock.plans.shelf import Shelf
 from interlock.plans.wayback import WayBack
 from interlock.runs.active import Equipment
-from interlock.runs.contracts import RunBegan, RunEnded, TaskAsks
 from interlock.runs.driver import LocalDriver, owner_name
 from interlock.runs.feed import JournalFeed
 from interlock.runs.handlers import RunHandlers
@@ -63,15 +50,8 @@ from interlock.settings import Settings
 from interlock.sources.dockerfile import BaseImages
 from interlock.sources.model import WatchPolicy
 from interlock.sources.service import Sources
-from interlock.tenancy.contracts import UserRemoved
 from interlock.tenancy.service import Tenancy
 from interlock.tenancy.submissions import Submissions
-from interlock.tools.checkout import Checkout, RemoveCheckout
-from interlock.tools.containers.images import image_tools
-from interlock.tools.containers.workloads import container_tools
-from interlock.tools.http import HttpCheck
-from interlock.tools.process import process_tools
-from interlock.tools.service import Toolbox
 
 
 def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, str] = os.environ) -> ControlPlane:
@@ -88,38 +68,18 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
     inbox = Inbox(database, events, clock)
     tenancy = Tenancy(database, events, clock)
 
-    host = LocalHost(home / "processes")
-    forwarder = CaddyForwarder(host, home / "forwarder")
-    http = HttpxClient(clock)
-    metrics = PrometheusSource(settings.prometheus_url, clock, max_age_s=settings.prometheus_max_age_s)
-    git = GitProgram()
-    sources = Sources(git, home / "repositories")
-
-    containers = DockerEngine(settings.container_engine, lambda: signer.public_key(scope.tenant)[:16])
+    outside = reach(settings, clock, signer, scope.tenant, environ)
+    host, containers, forwarder = outside.host, outside.containers, outside.forwarder
+    sources = Sources(outside.git, home / "repositories")
     artifacts = StoredArtifacts(containers)
     ports = (settings.first_port, settings.last_port + 1)
     delivery = Delivery(database, events, artifacts, clock, settings.environments, ports)
     environments = Environments(database, events, tenancy, clock, settings.environments)
     incidents = Incidents(database, events, inbox, clock)
     targets = Targets({"process": host, "container": containers})
-    observer = Observer(targets, forwarder, http, clock)
+    signals = SignalSources(metrics=outside.prometheus, pages=outside.pages, targets=targets)
+    observer = Observer(targets, forwarder, outside.http, clock)
 
-    base = _base_environment(home, settings.inherit, environ)
-
-    def secrets(name: str) -> str | None:
-        return environ.get(_secret_variable(name))
-
-    toolbox = Toolbox(
-        [
-            *process_tools(host, base, secrets),
-            *image_tools(containers),
-            *container_tools(containers, secrets),
-            Checkout(git),
-            RemoveCheckout(git),
-            HttpCheck(http),
-            PointForwarder(forwarder),
-        ]
-    )
     followers: list[Runs] = []
 
     def on_commit(run_ids: set[str]) -> None:
@@ -129,8 +89,8 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
 
     equipment = Equipment(
         journal=DatabaseJournal(database, scope, on_commit),
-        executors=executors(delivery, incidents, observer, targets, forwarder, clock),
-        toolbox=toolbox,
+        executors=executors(delivery, incidents, observer, signals, forwarder, clock),
+        toolbox=toolbox(outside, settings, environ),
         clock=clock,
         scope=scope,
     )
@@ -138,16 +98,7 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
     runs = Runs(database, driver)
     followers.append(runs)
 
-    images = BaseImages(python=settings.container_python_image, node=settings.container_node_image)
-    gathering = Gathering(
-        sources=sources,
-        delivery=delivery,
-        incidents=incidents,
-        containing=Containing(sources, images, settings.container_registry),
-        bundles=home / "bundles",
-        watch=_watch_policy(settings),
-        command_timeout_s=float(settings.task_timeout_s),
-    )
+    gathering = _gathering(settings, sources, delivery, incidents)
     proposing = Proposing(sources, delivery, gathering, clock, timedelta(hours=settings.plan_lifetime_hours))
     rules = ApprovalRules(sources, delivery, incidents, environments, tenancy, signer, clock)
     shelf = Shelf(database, events, inbox)
@@ -157,9 +108,11 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
     launching = Launching(runs, limits)
     plan_handlers = PlanHandlers(plans, queue, runs, launching, delivery, incidents)
     way_back = WayBack(database, plans, runs, launching, delivery, incidents, inbox)
-    _subscribe(events, journal_feed, plan_handlers, RunHandlers(database, inbox, runs))
-    _subscribe_way_back(events, way_back)
-
+    notifying = join_notifications(settings, database, events, journal_feed, inbox, clock, outside.secret)
+    capturing = Capturing(database, events, delivery, incidents, targets, sources.history, clock)
+    subscribe_plans(events, journal_feed, plan_handlers, RunHandlers(database, inbox, runs))
+    subscribe_way_back(events, way_back)
+    subscribe_facts(events, capturing)
     services = Services(
         tenancy=tenancy,
         submissions=Submissions(database, clock),
@@ -168,14 +121,16 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         delivery=delivery,
         environments=environments,
         incidents=incidents,
+        capturing=capturing,
         observer=observer,
         logs=Logs(delivery, targets, clock),
         sources=sources,
         inbox=inbox,
+        notifications=notifying.service,
         audit=audit,
         events=events,
         host=host,
-        components=_components(database, scope, driver, forwarder, delivery, events) | _metrics(settings, metrics),
+        components=components(scope, driver, forwarder, delivery, events) | metrics_component(settings, outside.prometheus),
     )
     watcher = Watcher(delivery, incidents, observer, clock)
     retention = Retention(
@@ -191,64 +146,9 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         events=events,
         forwarder=forwarder,
         retention=retention,
+        courier=notifying.courier,
         scope=scope,
     )
-
-
-def _subscribe(events: Events, journal: JournalFeed, plans: PlanHandlers, runs: RunHandlers) -> None:
-    events.subscribe("plans.run", plans.plan_due, PlanApproved, PlanDue)
-    events.subscribe("plans.rules", plans.rules_changed, EnvironmentRulesChanged, EnvironmentFrozen, EnvironmentThawed)
-    events.subscribe("plans.people", plans.user_removed, UserRemoved)
-    events.subscribe("plans.started", plans.run_started, RunBegan, feed=journal)
-    events.subscribe("plans.finished", plans.run_finished, RunEnded, feed=journal)
-    events.subscribe("runs.question", runs.task_asks, TaskAsks, feed=journal)
-    events.subscribe("runs.answer", runs.item_answered, ItemAnswered)
-    events.subscribe("runs.finished", runs.run_finished, RunEnded, feed=journal)
-
-
-def _subscribe_way_back(events: Events, way_back: WayBack) -> None:
-    events.subscribe("wayback.incident", way_back.incident_opened, IncidentOpened)
-    events.subscribe("wayback.place", way_back.plan_changed, PlanChanged)
-    events.subscribe("wayback.resolved", way_back.incident_resolved, IncidentResolved)
-    events.subscribe("wayback.answer", way_back.item_answered, ItemAnswered)
-
-
-def _components(
-    database: Database, scope: Scope, driver: LocalDriver, forwarder: CaddyForwarder, delivery: Delivery, events: Events
-) -> dict[str, Any]:
-    async def storage() -> dict[str, Any]:
-        if driver.storage_error:
-            return {"ok": False, "problem": "the journal cannot be written; runs stand still and go on by themselves"}
-        await delivery.services(scope)
-        return {"ok": True}
-
-    async def engine() -> dict[str, Any]:
-        return {"ok": True, "active_runs": driver.active_runs()}
-
-    async def traffic() -> dict[str, Any]:
-        """Optional: without a deployment there is no forwarder, and it comes back by itself."""
-        if not any(route.deployment_id for route in await delivery.routes(scope)):
-            return {"ok": True, "optional": True, "legs": 0}
-        try:
-            return {"ok": True, "optional": True, "legs": len(await forwarder.list())}
-        except Exception as error:
-            return {"ok": False, "optional": True, "problem": type(error).__name__}
-
-    async def dispatch() -> dict[str, Any]:
-        return {"ok": True, "dead_letters": await events.dead_letter_count(scope)}
-
-    return {"storage": storage, "engine": engine, "forwarder": traffic, "events": dispatch}
-
-
-def _metrics(settings: Settings, metrics: PrometheusSource) -> dict[str, Any]:
-    async def prometheus() -> dict[str, Any]:
-        """Optional: without it only what is measured through it cannot be told."""
-        measured = await metrics.query("vector(1)")
-        return (
-            {"ok": True, "optional": True} if measured.value == 1 else {"ok": False, "optional": True, "problem": "no answer"}
-        )
-
-    return {"prometheus": prometheus} if settings.prometheus_url else {}
 
 
 def _watch_policy(settings: Settings) -> WatchPolicy:
@@ -256,11 +156,14 @@ def _watch_policy(settings: Settings) -> WatchPolicy:
     return WatchPolicy(**{name: getattr(settings, f"watch_{name}") for name in names})
 
 
-def _base_environment(home: Path, inherit: tuple[str, ...], environ: Mapping[str, str]) -> dict[str, str]:
-    """What every build and service sees beneath its own variables: a home of its own, and what the settings let through."""
-    own = {"HOME": str(home / "sandbox"), "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"}
-    return own | {name: environ[name] for name in inherit if name in environ}
-
-
-def _secret_variable(name: str) -> str:
-    return "INTERLOCK_SECRET_" + name.upper().replace("-", "_").replace(".", "_")
+def _gathering(settings: Settings, sources: Sources, delivery: Delivery, incidents: Incidents) -> Gathering:
+    images = BaseImages(python=settings.container_python_image, node=settings.container_node_image)
+    return Gathering(
+        sources=sources,
+        delivery=delivery,
+        incidents=incidents,
+        containing=Containing(sources, images, settings.container_registry),
+        bundles=settings.home / "bundles",
+        watch=_watch_policy(settings),
+        command_timeout_s=float(settings.task_timeout_s),
+    )

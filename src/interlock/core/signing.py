@@ -17,3 +17,15 @@ class Signer(Protocol):
     def public_key(self, tenant: str) -> str:
         """The tenant's public key as 64 hex digits, to verify a record elsewhere."""
         ...
+
+
+class Sealer(Protocol):
+    """Encrypts for a tenant what has to be kept and must not be read where it lies (AES-256-GCM, NIST SP 800-38D)."""
+
+    def seal(self, tenant: str, about: str, content: bytes) -> bytes:
+        """``content`` encrypted; only together with the same ``about`` can it be opened."""
+        ...
+
+    def open(self, tenant: str, about: str, sealed: bytes) -> bytes:
+        """The inverse of `seal`. Raises Unavailable ``sealed`` where the key, ``about`` or a bit of ``sealed`` is another."""
+        ...

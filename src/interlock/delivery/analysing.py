@@ -8,37 +8,31 @@ import msgspec
 from interlock.core.clock import Clock
 from interlock.core.errors import Conflict
 from interlock.core.signals import NeedsApproval
-from interlock.delivery import analysis
-from interlock.delivery.analysis import Comparison, Conclusion, Number, checks_of, compare, conclude, is_relative
+from interlock.delivery.analysis import MIN_REQUESTS, Conclusion, checks_of, conclude
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.inputs import AnalyseTask, read
 from interlock.delivery.model import Deployment
-from interlock.delivery.ports import LegCounters
 from interlock.delivery.probing import Observer
 from interlock.delivery.service import Delivery
+from interlock.delivery.signals import Counted, Signals, SignalSources
 from interlock.delivery.watch import NO_TRAFFIC, Judgement, Sample, judge, merge, minus, since
 from interlock.runs.ports import TaskContext
-from interlock.sources.model import Check
 
 LOOK_AGAIN = "look again"
 PROMOTE = "promote"
 ABORT = "abort"
 
 
-class Counted(msgspec.Struct, frozen=True, kw_only=True):
-    """What the forwarder has counted for the candidate, and for what serves beside it."""
-
-    candidate: LegCounters
-    stable: LegCounters
-
-
 class Analysing:
     """``delivery.analyse``."""
 
-    def __init__(self, delivery: Delivery, incidents: Incidents, observer: Observer, clock: Clock) -> None:
+    def __init__(
+        self, delivery: Delivery, incidents: Incidents, observer: Observer, sources: SignalSources, clock: Clock
+    ) -> None:
         self._delivery = delivery
         self._incidents = incidents
         self._observer = observer
+        self._sources = sources
         self._clock = clock
 
     async def analyse(self, context: TaskContext) -> dict[str, Any]:
@@ -51,6 +45,9 @@ class Analysing:
         deployment = await self._delivery.deployment(context.scope, task.deployment_id)
         thresholds = merge(deployment.watch)
         end = self._clock.monotonic() + task.bake_s
+        stable = await self._delivery.deployment(context.scope, task.stable_id)
+        signals = Signals(self._sources, self._clock, deployment, stable, task.bake_s)
+        await signals.begin(checks_of(task.policy))
         base = await self._count(task)
         samples: list[Sample] = []
         while True:
@@ -59,7 +56,7 @@ class Analysing:
             if judgement.verdict == "breach":
                 raise await self._failed(context, deployment, judgement.reason(), judgement)
             window = await self._since(base, task)
-            conclusion = await self._conclude(task, window)
+            conclusion = await self._conclude(signals, task, window)
             if conclusion.verdict == "fail":
                 raise await self._failed(context, deployment, conclusion.reason(), conclusion)
             if self._clock.monotonic() >= end:
@@ -81,20 +78,10 @@ class Analysing:
             return None
         return Counted(candidate=since(base.candidate, now.candidate), stable=since(base.stable, now.stable))
 
-    async def _conclude(self, task: AnalyseTask, window: Counted | None) -> Conclusion:
-        return conclude([self._compare(check, task, window) for check in checks_of(task.policy)])
-
-    def _compare(self, check: Check, task: AnalyseTask, window: Counted | None) -> Comparison:
-        if check.signal not in {"error_rate", "p95_ms"}:
-            unknown = Number(value=None, reason=f"{check.signal} has no source here")
-            return compare(check, unknown, unknown)
-        if window is None:
-            away = Number(value=None, reason="the forwarder does not answer, its counters are unknown")
-            return compare(check, away, away)
-        measure = analysis.error_rate if check.signal == "error_rate" else analysis.p95_ms
-        wanted = task.policy.min_requests or analysis.MIN_REQUESTS
-        stable = measure(window.stable, wanted) if is_relative(check) else None
-        return compare(check, measure(window.candidate, wanted), stable)
+    async def _conclude(self, signals: Signals, task: AnalyseTask, window: Counted | None) -> Conclusion:
+        wanted = task.policy.min_requests or MIN_REQUESTS
+        found = [await signals.compare(check, window, wanted) for check in checks_of(task.policy)]
+        return conclude(found)
 
     async def _baked(
         self, context: TaskContext, task: AnalyseTask, conclusion: Conclusion, judgement: Judgement

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from interlock.delivery.ports import LegCounters
+from interlock.delivery.ports import LegCounters, Measurement
 from interlock.delivery.watch import quantile
 from interlock.sources.model import AnalysisPolicy, Check
 
@@ -22,21 +22,12 @@ CHECKS = (
 """Where the module names none: 2 of 100 more requests may fail, and 95 % of them may take 100 ms longer."""
 
 
-class Number(msgspec.Struct, frozen=True, kw_only=True):
-    """An observed number; ``value`` is None where it cannot be told, and ``reason`` says why. ``samples`` is how many requests,
-    series or lines it rests on."""
-
-    value: float | None
-    samples: int = 0
-    reason: str = ""
-
-
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """One check with what was observed; ``detail`` is for people."""
 
     check: Check
-    candidate: Number
-    stable: Number | None
+    candidate: Measurement
+    stable: Measurement | None
     verdict: Verdict
     detail: str
 
@@ -72,18 +63,21 @@ def conclude(comparisons: Sequence[Comparison]) -> Conclusion:
     return Conclusion(verdict=verdict, comparisons=tuple(comparisons))
 
 
-def compare(check: Check, candidate: Number, stable: Number | None) -> Comparison:
+def compare(check: Check, candidate: Measurement, stable: Measurement | None) -> Comparison:
     """Judge one check. What cannot be told is inconclusive, unless a bound that can be told is crossed."""
     bounds = _bounds(check, candidate, stable)
     crossed = [words for words, holds in bounds if holds is False]
     doubtful = [words for words, holds in bounds if holds is None]
+    if not crossed and not doubtful and candidate.is_at_least:
+        # It may be more than what was seen, so that a bound which seems to hold may not.
+        doubtful = [candidate.reason]
     verdict: Verdict = "fail" if crossed else "inconclusive" if doubtful else "pass"
     seen = _shown(check, candidate)
     detail = f"{check.name}: {seen}; " + "; ".join(crossed or doubtful or [words for words, _ in bounds])
     return Comparison(check=check, candidate=candidate, stable=stable, verdict=verdict, detail=detail.rstrip("; "))
 
 
-def _bounds(check: Check, candidate: Number, stable: Number | None) -> list[tuple[str, bool | None]]:
+def _bounds(check: Check, candidate: Measurement, stable: Measurement | None) -> list[tuple[str, bool | None]]:
     """Each bound in words, and whether it holds; None where that cannot be told."""
     value, base = candidate.value, stable.value if stable else None
     why = candidate.reason if value is None else (stable.reason if stable else "nothing serves beside it")
@@ -111,7 +105,7 @@ def _beside(base: float | None, wanted: str, why: str, holds: bool | None) -> st
     return why if holds is None else f"what serves has {base:.4g}, {wanted} wanted"
 
 
-def _shown(check: Check, number: Number) -> str:
+def _shown(check: Check, number: Measurement) -> str:
     if number.value is None:
         return "it cannot be told"
     if check.signal == "error_rate":
@@ -124,19 +118,19 @@ def _shown(check: Check, number: Number) -> str:
 # --- the forwarder's signals ---
 
 
-def error_rate(counters: LegCounters, min_requests: int) -> Number:
+def error_rate(counters: LegCounters, min_requests: int) -> Measurement:
     """The share of requests that were answered with a server error."""
     if counters.requests < min_requests:
         return _too_few(counters.requests, min_requests)
-    return Number(value=counters.server_errors / counters.requests, samples=counters.requests)
+    return Measurement(value=counters.server_errors / counters.requests, samples=counters.requests)
 
 
-def p95_ms(counters: LegCounters, min_requests: int) -> Number:
+def p95_ms(counters: LegCounters, min_requests: int) -> Measurement:
     """The 95th percentile of the time to the end of the answer."""
     if counters.requests < min_requests:
         return _too_few(counters.requests, min_requests)
-    return Number(value=quantile(counters.buckets, 0.95) * 1000, samples=counters.requests)
+    return Measurement(value=quantile(counters.buckets, 0.95) * 1000, samples=counters.requests)
 
 
-def _too_few(requests: int, wanted: int) -> Number:
-    return Number(value=None, samples=requests, reason=f"{requests} requests are too few to tell ({wanted} wanted)")
+def _too_few(requests: int, wanted: int) -> Measurement:
+    return Measurement(value=None, samples=requests, reason=f"{requests} requests are too few to tell ({wanted} wanted)")

@@ -55,12 +55,31 @@ class IncidentOpened(EventData, frozen=True, kw_only=True):
     evidence: dict[str, Any]
 
 
+class IncidentAcknowledged(EventData, frozen=True, kw_only=True):
+    event_type = "incident.acknowledged"
+    incident_id: str
+    service: str
+    environment: str
+    by: str
+    note: str
+
+
+class IncidentNoted(EventData, frozen=True, kw_only=True):
+    event_type = "incident.noted"
+    incident_id: str
+    service: str
+    environment: str
+    by: str
+    text: str
+
+
 class IncidentResolved(EventData, frozen=True, kw_only=True):
     event_type = "incident.resolved"
     incident_id: str
     service: str
     environment: str
     how: str
+    by: str = ""
 
 
 class Quarantined(EventData, frozen=True, kw_only=True):

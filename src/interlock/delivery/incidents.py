@@ -5,15 +5,18 @@ from typing import Any, Literal
 import msgspec
 
 from interlock.core.clock import Clock, to_text
-from interlock.core.errors import Conflict, NotFound
+from interlock.core.errors import Conflict, LimitReached, NotFound
 from interlock.core.ids import new_id
 from interlock.core.scope import Scope
 from interlock.db.database import Database
+from interlock.db.session import Session
 from interlock.delivery import contracts, store
 from interlock.delivery.model import Deployment, FoundBy, Incident, Quarantine, Release
 from interlock.events.service import Events
 from interlock.inbox.service import Inbox
 from interlock.tenancy.model import check_owner
+
+MAX_TIMELINE = 500
 
 
 class Incidents:
@@ -73,26 +76,75 @@ class Incidents:
 
     async def resolve(self, scope: Scope, incident_id: str, how: str) -> None:
         """Close an incident; closing it again changes nothing."""
-        at = to_text(self._clock.now())
         async with self._database.write(scope) as session:
             incident = await store.incident(session.connection, incident_id)
-            if incident is None or incident.state == "resolved":
-                return
-            timeline = (*incident.timeline, (at, how))
-            incident = msgspec.structs.replace(incident, state="resolved", resolved_at=at, timeline=timeline)
+            if incident is not None and incident.state != "resolved":
+                await self._resolve(session, incident, how)
+
+    # --- what people do with it ---
+
+    async def acknowledge(self, scope: Scope, incident_id: str, note: str = "") -> Incident:
+        """Say that somebody takes care of it, which settles its alarm. For the watch the incident stays open.
+
+        Raises NotFound ``incident``, Conflict ``incident_resolved``, LimitReached ``timeline_full``.
+        """
+        async with self._database.write(scope) as session:
+            incident = _unresolved(await store.incident(session.connection, incident_id), incident_id)
+            said = f": {note}" if note else ""
+            if incident.state == "acknowledged" and not note:
+                return incident
+            first = {} if incident.acknowledged_by else {"acknowledged_by": scope.principal, "acknowledged_at": self._now()}
+            incident = msgspec.structs.replace(incident, state="acknowledged", **first)
+            incident = self._told(incident, f"{scope.principal} takes care of it{said}")
             await store.put_incident(session.connection, incident)
-            data = contracts.IncidentResolved(
-                incident_id=incident_id, service=incident.service, environment=incident.environment, how=how
-            )
+            data = contracts.IncidentAcknowledged(note=note, by=scope.principal, **_place(incident))
             await self._events.publish(session, data, subject=f"incident:{incident_id}")
+            await self._inbox.withdraw(session, f"incident:{incident_id}", f"{scope.principal} takes care of it")
+        return incident
+
+    async def note(self, scope: Scope, incident_id: str, text: str) -> Incident:
+        """Add what somebody found out, also afterwards. Raises NotFound ``incident``, LimitReached ``timeline_full``."""
+        async with self._database.write(scope) as session:
+            incident = _existing(await store.incident(session.connection, incident_id), incident_id)
+            incident = self._told(incident, f"{scope.principal} notes: {text}")
+            await store.put_incident(session.connection, incident)
+            data = contracts.IncidentNoted(text=text, by=scope.principal, **_place(incident))
+            await self._events.publish(session, data, subject=f"incident:{incident_id}")
+        return incident
+
+    async def settle(self, scope: Scope, incident_id: str, reason: str) -> Incident:
+        """Close an incident by hand. What goes on being wrong opens another one.
+
+        Raises NotFound ``incident``, Conflict ``incident_resolved``.
+        """
+        async with self._database.write(scope) as session:
+            incident = _unresolved(await store.incident(session.connection, incident_id), incident_id)
+            return await self._resolve(session, incident, f"{scope.principal} resolved it: {reason}", by=scope.principal)
+
+    async def _resolve(self, session: Session, incident: Incident, how: str, by: str = "") -> Incident:
+        at = self._now()
+        timeline = (*incident.timeline, (at, how))
+        incident = msgspec.structs.replace(incident, state="resolved", resolved_at=at, resolved_by=by, timeline=timeline)
+        await store.put_incident(session.connection, incident)
+        data = contracts.IncidentResolved(how=how, by=by, **_place(incident))
+        await self._events.publish(session, data, subject=f"incident:{incident.incident_id}")
+        return incident
+
+    def _told(self, incident: Incident, what: str) -> Incident:
+        if len(incident.timeline) >= MAX_TIMELINE:
+            message = f"the timeline of {incident.incident_id} has {MAX_TIMELINE} entries"
+            raise LimitReached("timeline_full", message, hint="keep what else there is to say elsewhere")
+        return msgspec.structs.replace(incident, timeline=(*incident.timeline, (self._now(), what)))
+
+    def _now(self) -> str:
+        return to_text(self._clock.now())
+
+    # --- looking ---
 
     async def get(self, scope: Scope, incident_id: str) -> Incident:
         """Raises NotFound ``incident``."""
         async with self._database.read(scope) as connection:
-            incident = await store.incident(connection, incident_id)
-        if incident is None:
-            raise NotFound("incident", f"there is no incident {incident_id}", hint="see: interlock incidents")
-        return incident
+            return _existing(await store.incident(connection, incident_id), incident_id)
 
     async def listing(self, scope: Scope, state: str | None = None, limit: int = 100) -> list[Incident]:
         """Incidents, newest first."""
@@ -151,6 +203,24 @@ class Incidents:
                     await self._events.publish(session, data, subject=f"service:{service}")
                     return lifted
         raise NotFound("quarantine", f"{service} {version} is not in quarantine", hint="see: interlock quarantine list")
+
+
+def _existing(incident: Incident | None, incident_id: str) -> Incident:
+    if incident is None:
+        raise NotFound("incident", f"there is no incident {incident_id}", hint="see: interlock incidents")
+    return incident
+
+
+def _unresolved(found: Incident | None, incident_id: str) -> Incident:
+    incident = _existing(found, incident_id)
+    if incident.state == "resolved":
+        hint = f"what was found out since can be added: interlock incidents note {incident_id} TEXT"
+        raise Conflict("incident_resolved", f"{incident_id} was resolved at {incident.resolved_at}", hint=hint)
+    return incident
+
+
+def _place(incident: Incident) -> dict[str, str]:
+    return {name: getattr(incident, name) for name in ("incident_id", "service", "environment")}
 
 
 def _new(

@@ -8,6 +8,7 @@ import msgspec
 
 from interlock.core.patterns import Pattern
 from interlock.delivery.ports import Measurement
+from interlock.tools.endings import length_of
 from interlock.tools.ports import LogChunk, Workloads
 
 MAX_LINE = 4096
@@ -41,7 +42,7 @@ def counted(tally: Tally, chunk: LogChunk, pattern: Pattern) -> Tally:
 
 async def read_on(workloads: Workloads, key: str, tally: Tally, pattern: Pattern) -> Tally:
     """The tally up to where the log ends now; what is written meanwhile waits for the next time."""
-    end = (await workloads.status(key)).output_bytes
+    end = await length_of(workloads, key)
     while tally.offset < end:
         chunk = await workloads.log(key, tally.offset, CHUNK_BYTES)
         if chunk.next_offset <= tally.offset:

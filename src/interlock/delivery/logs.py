@@ -28,14 +28,13 @@ from interlock.delivery.log_places import (
 from interlock.delivery.model import Deployment
 from interlock.delivery.service import Delivery
 from interlock.delivery.targets import Targets
+from interlock.tools.endings import length_of
 from interlock.tools.ports import LogChunk, Workloads
 
 MAX_BYTES = 1024 * 1024
 MAX_LINES = 10_000
 CHUNK_BYTES = 65536
 LOOK_EVERY_S = 0.25
-PAST_THE_END = 1 << 62
-"""Where a log is read for nothing but its length."""
 
 
 class Logs:
@@ -153,7 +152,7 @@ class Logs:
     async def _rest(self, place: Place) -> AsyncGenerator[LogEvent]:
         """What is there by now, and no more: it may go on writing for ever."""
         for instance in place.instances:
-            end = (await self._workloads(instance).log(instance.key, PAST_THE_END, 0)).next_offset
+            end = await length_of(self._workloads(instance), instance.key)
             while (offset := place.offsets[instance.key]) < end:
                 chunk = await self._workloads(instance).log(instance.key, offset, CHUNK_BYTES)
                 if chunk.next_offset <= offset:

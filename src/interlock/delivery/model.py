@@ -12,6 +12,7 @@ from interlock.sources.model import Recipe, Target, WatchPolicy
 Health = Literal["healthy", "unhealthy", "unknown"]
 FoundBy = Literal["run", "watch", "host"]
 """Who found what went wrong: the ``run`` that acts on it, or the ``watch`` after the run. ``host``: no release is to blame."""
+IncidentState = Literal["open", "acknowledged", "resolved"]
 DeploymentState = Literal["starting", "live", "good", "paused", "retired", "failed", "rolled_back"]
 """``starting``: its process was started. ``live``: traffic goes to it, the watch has not passed. ``good``: the watch passed; it
 is what a rollback goes back to. ``paused``: stopped so that another one can take its place. ``retired``: another one took
@@ -145,7 +146,10 @@ class Quarantine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
-    """Something went wrong with a deployment. ``evidence`` holds the observed numbers beside their thresholds."""
+    """Something went wrong with a deployment. ``evidence`` holds the observed numbers beside their thresholds.
+
+    ``acknowledged``: somebody takes care of it; for the watch it is as open as before.
+    """
 
     incident_id: str
     service: str
@@ -158,10 +162,13 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     evidence: dict[str, Any]
     found_by: FoundBy
     opened_at: str
-    state: Literal["open", "resolved"]
+    state: IncidentState
     timeline: tuple[tuple[str, str], ...] = ()
     """(time, what happened), oldest first."""
     resolved_at: str = ""
+    resolved_by: str = ""
+    acknowledged_at: str = ""
+    acknowledged_by: str = ""
 
 
 def evenly(ports: Sequence[int], percent: int = 100) -> Shares:

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
 from interlock.db.database import tenant_metadata
+from interlock.delivery.incident_facts import Facts
 from interlock.delivery.model import Deployment, Incident, Quarantine, Release, Route, Service, Shares
 from interlock.delivery.rules import EnvironmentRules
 
@@ -77,6 +78,13 @@ environment_rules = Table(
     "environment_rules",
     tenant_metadata,
     Column("environment", String, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+
+facts = Table(
+    "incident_facts",
+    tenant_metadata,
+    Column("incident_id", String, primary_key=True),
     Column("value", LargeBinary, nullable=False),
 )
 
@@ -234,10 +242,21 @@ async def incident(connection: AsyncConnection, incident_id: str) -> Incident | 
 
 async def open_incident_of(connection: AsyncConnection, deployment_id: str) -> Incident | None:
     return await _one(
-        connection, incidents, (incidents.c.deployment_id == deployment_id) & (incidents.c.state == "open"), Incident
+        connection, incidents, (incidents.c.deployment_id == deployment_id) & (incidents.c.state != "resolved"), Incident
     )
 
 
 async def all_incidents(connection: AsyncConnection, state: str | None, limit: int) -> list[Incident]:
     query = select(incidents.c.value).order_by(incidents.c.number.desc()).limit(limit)
     return await _many(connection, query.where(incidents.c.state == state) if state else query, Incident)
+
+
+async def incident_facts(connection: AsyncConnection, incident_id: str) -> Facts | None:
+    return await _one(connection, facts, facts.c.incident_id == incident_id, Facts)
+
+
+async def keep_incident_facts(connection: AsyncConnection, found: Facts) -> Facts:
+    """Keep the facts unless there are some already, and return those that are kept: the first look counts."""
+    statement = upsert(facts).values(incident_id=found.incident_id, value=msgspec.json.encode(found))
+    await connection.execute(statement.on_conflict_do_nothing(index_elements=["incident_id"]))
+    return await incident_facts(connection, found.incident_id) or found

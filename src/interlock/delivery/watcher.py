@@ -7,6 +7,7 @@ import structlog
 
 from interlock.core.clock import Clock
 from interlock.core.scope import Scope
+from interlock.delivery.evidence import told
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.model import Deployment
 from interlock.delivery.probing import Observer
@@ -74,7 +75,8 @@ class Watcher:
             await self._report_lost(scope, deployment)
         elif judgement.verdict == "breach":
             title = f"{deployment.service} {deployment.version} in {deployment.environment}: {judgement.reason()}"
-            await self._incidents.open(scope, deployment, title, msgspec.to_builtins(judgement), found_by="watch")
+            evidence = msgspec.to_builtins(judgement) | {"samples": told(samples)}
+            await self._incidents.open(scope, deployment, title, evidence, found_by="watch")
 
     async def _report_lost(self, scope: Scope, deployment: Deployment) -> None:
         where = f"{deployment.service} {deployment.version} in {deployment.environment}"

@@ -8,6 +8,7 @@ import msgspec
 from interlock.core.clock import Clock
 from interlock.core.errors import Conflict
 from interlock.core.signals import NeedsApproval
+from interlock.delivery.evidence import told
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.inputs import WatchTask, read
 from interlock.delivery.model import Deployment
@@ -42,7 +43,7 @@ class Watching:
             samples.append(await self._observer.sample(deployment, task.health))
             judgement = judge(samples, thresholds, has_health_check=task.health is not None and bool(deployment.ports))
             if judgement.verdict == "breach":
-                raise await self._breach(context, deployment, judgement)
+                raise await self._breach(context, deployment, judgement, samples)
             is_over = self._clock.monotonic() >= end
             unclear = unclear + 1 if is_over and judgement.verdict == "inconclusive" else 0
             if is_over and judgement.verdict == "pass":
@@ -65,10 +66,12 @@ class Watching:
         await context.report(f"the watch passed ({traffic})", judgement=msgspec.to_builtins(judgement))
         return {"judgement": msgspec.to_builtins(judgement)}
 
-    async def _breach(self, context: TaskContext, deployment: Deployment, judgement: Judgement) -> Exception:
+    async def _breach(
+        self, context: TaskContext, deployment: Deployment, judgement: Judgement, samples: list[Sample]
+    ) -> Exception:
         evidence = msgspec.to_builtins(judgement)
         title = f"{deployment.service} {deployment.version} in {deployment.environment}: {judgement.reason()}"
-        incident = await self._incidents.open(context.scope, deployment, title, evidence)
+        incident = await self._incidents.open(context.scope, deployment, title, evidence | {"samples": told(samples)})
         await context.report(f"incident {incident.incident_id}: {judgement.reason()}", judgement=evidence)
         return Conflict(
             "threshold_crossed", judgement.reason(), where=context.task_id, incident_id=incident.incident_id, evidence=evidence

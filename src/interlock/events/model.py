@@ -14,6 +14,11 @@ class EventData(msgspec.Struct, frozen=True, kw_only=True):
     contract_version: ClassVar[str] = "1.0"
 
 
+def event_types() -> tuple[str, ...]:
+    """The type of every event that Interlock publishes."""
+    return tuple(sorted(kind.event_type for kind in EventData.__subclasses__() if kind.__module__.startswith("interlock.")))
+
+
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     """What happened, to what, by whom.
 

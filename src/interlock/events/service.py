@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 import structlog
@@ -24,12 +26,27 @@ MAX_TRIES = 8
 IDLE_POLL_S = 5.0
 
 
+class Recorder(Protocol):
+    """Writes down what follows from events, in the very transaction that moves its place: each event counts exactly once."""
+
+    async def wanted(self, scope: Scope, feed: str, entries: Sequence[tuple[int, Envelope]]) -> bool:
+        """Whether any of these (position in ``feed``, event) matters; nothing is committed for what does not."""
+        ...
+
+    async def record(self, session: Session, feed: str, entries: Sequence[tuple[int, Envelope]]) -> None:
+        """Write what follows from them; the database is all that may be awaited."""
+        ...
+
+
 @dataclass(slots=True)
 class _Subscription:
+    """It has a ``handler`` for ``event_types``, or a ``recorder`` for all."""
+
     name: str
     feed: Feed
     event_types: frozenset[str]
-    handler: Handler
+    handler: Handler | None = None
+    recorder: Recorder | None = None
     position: int = 0
     saved: int = 0
     failures: int = 0
@@ -106,6 +123,10 @@ class Events:
         names = frozenset(item if isinstance(item, str) else item.event_type for item in event_types)
         self._subscriptions.append(_Subscription(name, feed or self.feed, names, handler))
 
+    def subscribe_inside(self, name: str, recorder: Recorder, feed: Feed | None = None) -> None:
+        """Let ``recorder`` write down, batch by batch, what follows from every event; ``name`` keeps its place."""
+        self._subscriptions.append(_Subscription(name, feed or self.feed, frozenset(), recorder=recorder))
+
     async def dispatch(self, scope: Scope) -> None:
         """Carry events to handlers until cancelled."""
         is_placed = False
@@ -136,6 +157,8 @@ class Events:
         if (pause := subscription.not_before - self._clock.monotonic()) > 0:
             return pause
         batch = await subscription.feed.after(scope, subscription.position, BATCH)
+        if subscription.recorder is not None:
+            return await self._record(scope, subscription, subscription.recorder, batch)
         for position, envelope in batch:
             if envelope is not None and envelope.event_type in subscription.event_types:
                 if not await self._deliver(scope, subscription, position, envelope):
@@ -147,7 +170,45 @@ class Events:
             await self._save(scope, subscription, subscription.position)
         return 0.0 if len(batch) == BATCH else IDLE_POLL_S
 
+    async def _record(
+        self, scope: Scope, subscription: _Subscription, recorder: Recorder, batch: list[tuple[int, Envelope | None]]
+    ) -> float:
+        if not batch:
+            return IDLE_POLL_S
+        feed, last = subscription.feed.name, batch[-1][0]
+        entries = [(position, envelope) for position, envelope in batch if envelope is not None]
+        try:
+            if entries and await recorder.wanted(scope, feed, entries):
+                async with self._database.write(scope) as session:
+                    await recorder.record(session, feed, entries)
+                    await store.save_cursor(session, subscription.name, last)
+                subscription.saved = last
+        except Exception as error:
+            if not self._gives_up(subscription, error, "a batch"):
+                return subscription.not_before - self._clock.monotonic()
+            async with self._database.write(scope) as session:
+                for position, envelope in entries:
+                    await store.bury(session, subscription.name, position, to_text(self._clock.now()), repr(error), envelope)
+                await store.save_cursor(session, subscription.name, last)
+            subscription.saved = last
+        subscription.failures, subscription.position = 0, last
+        if last - subscription.saved >= BATCH:
+            await self._save(scope, subscription, last)
+        return 0.0 if len(batch) == BATCH else IDLE_POLL_S
+
+    def _gives_up(self, subscription: _Subscription, error: Exception, event_type: str) -> bool:
+        """Count a failure; whether it was the last one. If it was not, the subscription pauses."""
+        subscription.failures += 1
+        log.exception("events.handler_failed", subscription=subscription.name, event_type=event_type)
+        # Storage that does not answer is nothing that a later event would be spared: it is waited for.
+        is_stuck = isinstance(error, Unavailable) and error.code == STORAGE
+        if subscription.failures < MAX_TRIES or is_stuck:
+            subscription.not_before = self._clock.monotonic() + min(60.0, 0.5 * 2**subscription.failures)
+            return False
+        return True
+
     async def _deliver(self, scope: Scope, subscription: _Subscription, position: int, envelope: Envelope) -> bool:
+        assert subscription.handler is not None  # noqa: S101 - one of the two kinds, told apart before
         caller = Scope(
             tenant=scope.tenant,
             principal=f"system:{subscription.name}",
@@ -158,12 +219,7 @@ class Events:
         try:
             await subscription.handler(caller, envelope)
         except Exception as error:
-            subscription.failures += 1
-            log.exception("events.handler_failed", subscription=subscription.name, event_type=envelope.event_type)
-            # Storage that does not answer is nothing that a later event would be spared: it is waited for.
-            is_stuck = isinstance(error, Unavailable) and error.code == STORAGE
-            if subscription.failures < MAX_TRIES or is_stuck:
-                subscription.not_before = self._clock.monotonic() + min(60.0, 0.5 * 2**subscription.failures)
+            if not self._gives_up(subscription, error, envelope.event_type):
                 return False
             async with self._database.write(scope) as session:
                 at = to_text(self._clock.now())

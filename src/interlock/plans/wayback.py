@@ -98,7 +98,7 @@ class WayBack:
 
     async def _bring_back(self, scope: Scope, incident: Incident) -> None:
         deployment = await self._delivery.deployment(scope, incident.deployment_id)
-        if incident.state != "open" or not await self._serves(scope, deployment):
+        if incident.state == "resolved" or not await self._serves(scope, deployment):
             return
         try:
             await self._start(scope, deployment)

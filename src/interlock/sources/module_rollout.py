@@ -4,7 +4,7 @@ import re
 from typing import Any, cast
 
 from interlock.core.errors import Invalid
-from interlock.sources.log_pattern import log_pattern
+from interlock.core.patterns import Pattern
 from interlock.sources.model import (
     CANARY_STEPS,
     AnalysisPolicy,
@@ -155,7 +155,7 @@ class Rollout:
     def _check_query(self, path: Path, signal: Signal, query: str, *, compares: bool) -> None:
         if signal == "log_pattern":
             try:
-                log_pattern(query)
+                Pattern(query)
             except Invalid as error:
                 self._reading.report((*path, signal), error.message, error.hint)
         elif signal == "promql":

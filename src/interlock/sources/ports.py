@@ -16,6 +16,15 @@ class Ref(msgspec.Struct, frozen=True, kw_only=True):
     tree: str
 
 
+class Commit(msgspec.Struct, frozen=True, kw_only=True):
+    """One commit: short id, subject on one line, author's name, and the files it touched (of a merge none)."""
+
+    commit: str
+    subject: str
+    author: str
+    files: tuple[str, ...] = ()
+
+
 class Git(Protocol):
     """One bare mirror a repository, kept by the control plane; work trees are made from it."""
 
@@ -45,6 +54,10 @@ class Git(Protocol):
 
     async def log(self, mirror: str, older: str, newer: str, limit: int) -> list[str]:
         """One line per commit in ``older..newer`` (short id and subject), newest first."""
+        ...
+
+    async def history(self, mirror: str, older: str, newer: str, limit: int) -> list[Commit]:
+        """The commits in ``older..newer`` with the files that each touched, newest first."""
         ...
 
     async def checkout(self, mirror: str, commit: str, folder: str) -> None:

@@ -16,7 +16,7 @@ from interlock.core.scope import Scope
 from interlock.sources.detect.families import detect_stack
 from interlock.sources.detect.files import MAX_FILE_BYTES, Read
 from interlock.sources.model import MAX_MODULE_BYTES, MODULE_FILES, Analysis, Evidence, Finding, Recipe
-from interlock.sources.ports import Git, Ref
+from interlock.sources.ports import Commit, Git, Ref
 from interlock.sources.versions import latest, newest_first
 
 LATEST = "latest"
@@ -89,6 +89,11 @@ class Sources:
     async def log(self, scope: Scope, url: str, older: str, newer: str, limit: int) -> list[str]:
         """One line per commit in ``older..newer``, newest first, as of the last `sync`."""
         return await self._git.log(await self._synced(scope, url), older, newer, limit)
+
+    async def history(self, scope: Scope, url: str, older: str, newer: str, limit: int) -> list[Commit]:
+        """The commits in ``older..newer`` with their files, newest first, from the mirror as it is: nothing is fetched, so that
+        it works when the repository is gone. Raises NotFound ``no_mirror`` and ``unknown_commit``."""
+        return await self._git.history(self.mirror(scope, url), older, newer, limit)
 
     async def analyse(self, scope: Scope, url: str, ref: Ref) -> Analysis:
         """What the repository is at ``ref``: its module file decides (tier 1), else its files are judged (tier 2).

@@ -4,11 +4,17 @@ from interlock.core.errors import Conflict, InterlockError, Internal
 from interlock.tools.ports import ProcessStatus, Workloads
 
 TAIL_BYTES = 4000
+_PAST_THE_END = 1 << 62
 
 
 async def tail_of(workloads: Workloads, key: str) -> str:
     """The end of what it printed."""
     return (await workloads.log(key, -TAIL_BYTES, TAIL_BYTES)).text
+
+
+async def length_of(workloads: Workloads, key: str) -> int:
+    """The offset at which its log ends now."""
+    return (await workloads.log(key, _PAST_THE_END, 0)).next_offset
 
 
 def ending(status: ProcessStatus) -> str:

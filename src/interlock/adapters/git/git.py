@@ -14,7 +14,7 @@ from interlock.adapters.git.urls import check_url
 from interlock.adapters.git.worktrees import folder_exists, forget, publish, record_of, remove_folder
 from interlock.core.errors import Invalid, LimitReached, NotFound, Unavailable
 from interlock.core.ids import new_id
-from interlock.sources.ports import Ref, RefKind
+from interlock.sources.ports import Commit, Ref, RefKind
 
 OUTPUT_LIMIT_BYTES = 64 * 1024 * 1024
 WORK_TREE_RETRIES = 10
@@ -96,7 +96,22 @@ class GitProgram:
             mirror, ["log", f"--max-count={int(limit)}", "--format=%h %s", "--end-of-options", span, "--"]
         )
         lines = outcome.output.decode(errors="replace").split("\n")
-        return ["".join(letter if letter.isprintable() else "?" for letter in line) for line in lines if line]
+        return [_printable(line) for line in lines if line]
+
+    async def history(self, mirror: str, older: str, newer: str, limit: int) -> list[Commit]:
+        span = f"{_checked(older)}..{_checked(newer)}"
+        # Drawn anew each time, so that no commit's message can look like another commit.
+        mark = new_id("commit")
+        form = f"--format={mark}%h{mark}%an{mark}%s{mark}"
+        outcome = await self._in_mirror(
+            mirror, ["log", f"--max-count={int(limit)}", "--name-only", "-z", form, "--end-of-options", span, "--"]
+        )
+        parts = outcome.output.decode(errors="replace").split(mark)[1:]
+        found: list[Commit] = []
+        for commit, author, subject, rest in zip(parts[0::4], parts[1::4], parts[2::4], parts[3::4], strict=True):
+            files = tuple(_printable(name.strip("\n")) for name in rest.split("\x00") if name.strip("\n"))
+            found.append(Commit(commit=commit, subject=_printable(subject), author=_printable(author), files=files))
+        return found
 
     async def checkout(self, mirror: str, commit: str, folder: str) -> None:
         target = Path(folder).absolute()
@@ -201,6 +216,10 @@ def _check_room(outcome: Outcome, where: str = "") -> None:
     if "No space left on device" in outcome.message:
         hint = "free disk space or mend the disk, then ask for it again"
         raise Unavailable("storage", outcome.message, where=where, hint=hint)
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _checked(commit: str) -> str:

@@ -1,6 +1,7 @@
 """Signing keys in files: one Ed25519 key a tenant, readable by the owner of the data folder alone."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -30,19 +31,23 @@ class KeyFiles:
 
     def _key(self, tenant: str) -> Ed25519PrivateKey:
         if tenant not in self._keys:
-            self._keys[tenant] = Ed25519PrivateKey.from_private_bytes(self._read_or_make(tenant))
+            self._keys[tenant] = Ed25519PrivateKey.from_private_bytes(read_or_make(self._folder / f"{tenant}.key", _new_key))
         return self._keys[tenant]
 
-    def _read_or_make(self, tenant: str) -> bytes:
-        file = self._folder / f"{tenant}.key"
-        if not file.exists():
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            raw = Ed25519PrivateKey.generate().private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
-            # Written aside and renamed: a crash must not leave half a key under the name.
-            aside = file.with_suffix(".new")
-            with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
-                stream.write(raw)
-                stream.flush()
-                os.fsync(stream.fileno())
-            aside.rename(file)
-        return file.read_bytes()
+
+def read_or_make(file: Path, make: Callable[[], bytes]) -> bytes:
+    """The key in ``file``, which is made at first use."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Written aside and renamed: a crash must not leave half a key under the name.
+        aside = file.with_name(file.name + ".new")
+        with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
+            stream.write(make())
+            stream.flush()
+            os.fsync(stream.fileno())
+        aside.rename(file)
+    return file.read_bytes()
+
+
+def _new_key() -> bytes:
+    return Ed25519PrivateKey.generate().private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())

@@ -61,12 +61,12 @@ class Api:
         return self._document(self._request("PATCH", path, {}, _given(body)))
 
     def delete(self, *path: str) -> Doc:
-        """Remove something."""
+        """Take something away; returns what it was."""
         return self._document(self._request("DELETE", path, {}))
 
-    def content(self, *path: str) -> bytes:
+    def content(self, *path: str, **query: Any) -> bytes:
         """The bytes at ``path``, exactly."""
-        return self._request("GET", path, {}).content
+        return self._request("GET", path, query).content
 
     @contextlib.contextmanager
     def download(self, *path: str) -> Generator[Iterator[bytes]]:

@@ -11,7 +11,7 @@ from typer.main import get_command, get_group
 
 from interlock import __version__
 from interlock.core.errors import InterlockError, Invalid
-from interlock.faces.cli.catalogue import COMMANDS, GROUPS, SECTIONS
+from interlock.faces.cli.catalogue import COMMANDS, GROUPS, SECTIONS, SHOWN_BY_ID
 from interlock.faces.cli.context import CliContext
 from interlock.faces.cli.failures import ASKED, exit_code, report
 
@@ -56,6 +56,9 @@ class LazyGroup(TyperGroup):
         return get_command(_single(path)) if path in COMMANDS else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        prefix, command = SHOWN_BY_ID.get(self.name or "", ("", ""))
+        if prefix and args and args[0].startswith(prefix):
+            args = [command, *args]
         # The names alone are enough for "did you mean".
         self.commands = cast("Any", dict.fromkeys(self.list_commands(ctx)))
         return super().resolve_command(ctx, args)

@@ -35,7 +35,12 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "status": Entry("delivery:status", "Show what serves where, as observed now."),
         "logs": Entry("logs:logs", "Print what a service writes, or follow it over switches."),
         "releases": Entry("delivery:releases", "List releases, newest first."),
-        "incidents": Entry("delivery:incidents", "List incidents, or show one with its evidence."),
+        "incidents": Entry("incidents:incidents", "List incidents, or show one."),
+        "incidents show": Entry("incidents:show_incident", "Show an incident with its evidence and a draft of the cause."),
+        "incidents ack": Entry("incidents:acknowledge", "Say that you take care of an incident."),
+        "incidents note": Entry("incidents:note", "Add what was found out."),
+        "incidents resolve": Entry("incidents:resolve", "Close an incident by hand."),
+        "incidents export": Entry("incidents:export", "Write the report of an incident as Markdown."),
         "quarantine list": Entry("delivery:list_quarantine", "List what must not be deployed again."),
         "quarantine lift": Entry("delivery:lift_quarantine", "Allow a quarantined version again."),
     },
@@ -52,6 +57,16 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "inbox": Entry("inbox:inbox", "List what waits for a person; answer it."),
         "inbox answer": Entry("inbox:answer", "Answer an item."),
     },
+    "Telling others": {
+        "notify add": Entry("notifications:add", "Send events to a webhook or an e-mail address."),
+        "notify list": Entry("notifications:channels", "List the channels."),
+        "notify test": Entry("notifications:send_test", "Send a test event and show what came of it."),
+        "notify rotate": Entry("notifications:rotate", "Make a new signing secret; the former one stays valid for a while."),
+        "notify enable": Entry("notifications:enable", "Deliver to a disabled channel again."),
+        "notify remove": Entry("notifications:remove", "Take a channel away."),
+        "notify deliveries": Entry("notifications:deliveries", "List what was sent, and what became of it."),
+        "notify redrive": Entry("notifications:redrive", "Send again what was given up."),
+    },
     "Files and the record": {
         "module check": Entry("module:check", "Check an ai-module.yaml, with line and column."),
         "module init": Entry("module:init", "Write an ai-module.yaml, filled in with what is found."),
@@ -64,12 +79,17 @@ SECTIONS: dict[str, dict[str, Entry]] = {
 
 GROUPS = {
     "service": "Register and list services.",
+    "incidents": "List incidents, or show one.",
     "quarantine": "See and lift what must not be deployed again.",
     "environment": "See and change the rules of environments.",
     "user": "Add, list and remove users.",
     "inbox": "List what waits for a person; answer it.",
+    "notify": "Tell people and programs outside what happens.",
     "module": "Work with ai-module.yaml, without a server.",
     "audit": "Verify and export the record.",
 }
 
 COMMANDS: dict[str, Entry] = {path: entry for section in SECTIONS.values() for path, entry in section.items()}
+
+SHOWN_BY_ID = {"incidents": ("inc_", "show")}
+"""Group -> how its ids begin, and the command that an id alone stands for."""

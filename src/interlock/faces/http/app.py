@@ -10,7 +10,19 @@ from interlock import __version__
 from interlock.faces.http import problems
 from interlock.faces.http.idempotency import IdempotencyKeys
 from interlock.faces.http.limits import BodyLimit, SecurityHeaders
-from interlock.faces.http.routes import delivery, environments, graph, health, logs, plans, record, runs, users
+from interlock.faces.http.routes import (
+    delivery,
+    environments,
+    graph,
+    health,
+    incidents,
+    logs,
+    notifications,
+    plans,
+    record,
+    runs,
+    users,
+)
 from interlock.faces.http.services import Services
 
 PREFIX = "/api/v1"
@@ -30,7 +42,7 @@ def create_app(services: Services, lifespan: Lifespan | None = None, extra: Sequ
     )
     app.state.services = services
     problems.install(app)
-    for module in (plans, runs, delivery, environments, logs, users, record, graph):
+    for module in (plans, runs, delivery, environments, incidents, logs, users, notifications, record, graph):
         app.include_router(module.router, prefix=PREFIX)
     app.include_router(health.guarded, prefix=PREFIX)
     app.include_router(health.router)

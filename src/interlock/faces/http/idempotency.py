@@ -49,7 +49,10 @@ class IdempotencyKeys(BaseHTTPMiddleware):
             raise
         # What the middleware's `call_next` hands out always streams, whatever the route returned.
         body = b"".join([bytes(chunk) async for chunk in cast("StreamingResponse", response).body_iterator])  # pyright: ignore[reportArgumentType]
-        if response.status_code < 500:
+        if response.headers.get("cache-control") == "no-store":
+            # It shows a secret, which is kept nowhere in plain.
+            await services.submissions.forget(scope, key)
+        elif response.status_code < 500:
             media_type = response.headers.get("content-type", "application/json")
             await services.submissions.finish(scope, key, Answer(status=response.status_code, media_type=media_type, body=body))
         else:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from interlock.audit.service import Audit
+from interlock.delivery.capturing import Capturing
 from interlock.delivery.environments import Environments
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.logs import Logs
@@ -12,6 +13,7 @@ from interlock.delivery.probing import Observer
 from interlock.delivery.service import Delivery
 from interlock.events.service import Events
 from interlock.inbox.service import Inbox
+from interlock.notifications.service import Notifications
 from interlock.plans.service import Plans
 from interlock.runs.service import Runs
 from interlock.sources.service import Sources
@@ -34,10 +36,12 @@ class Services:
     delivery: Delivery
     environments: Environments
     incidents: Incidents
+    capturing: Capturing
     observer: Observer
     logs: Logs
     sources: Sources
     inbox: Inbox
+    notifications: Notifications
     audit: Audit
     events: Events
     host: Host

@@ -86,6 +86,29 @@ class AnswerItem(Body):
     answer: str = Field(max_length=200)
 
 
+class AcknowledgeIncident(Body):
+    note: str = Field(default="", max_length=2000)
+
+
+class ResolveIncident(Body):
+    reason: str = Field(min_length=1, max_length=2000)
+
+
+class NoteIncident(Body):
+    text: str = Field(min_length=1, max_length=4000)
+
+
+class AddChannel(Body):
+    name: str = Field(max_length=100)
+    kind: Literal["webhook", "email"]
+    target: str = Field(max_length=2000, description="A URL, or an e-mail address.")
+    events: list[str] = Field(max_length=50, description="Event types; * stands for any letters.", examples=[["incident.*"]])
+
+
+class RotateSecret(Body):
+    overlap_hours: float = Field(default=24, ge=0, le=24 * 30, description="How long the former secret signs too.")
+
+
 class Page(BaseModel):
     """One page of a list; ``next`` is the cursor of the following page, null on the last one."""
 

@@ -78,6 +78,12 @@ def upgrade() -> None:
     op.create_index(op.f("ix_inbox_items_state"), "inbox_items", ["state"], unique=False)
     op.create_index(op.f("ix_inbox_items_subject"), "inbox_items", ["subject"], unique=False)
     op.create_table(
+        "incident_facts",
+        sa.Column("incident_id", sa.String(), nullable=False),
+        sa.Column("value", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("incident_id"),
+    )
+    op.create_table(
         "incidents",
         sa.Column("number", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("incident_id", sa.String(), nullable=False),
@@ -89,6 +95,33 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_incidents_deployment_id"), "incidents", ["deployment_id"], unique=False)
     op.create_index(op.f("ix_incidents_state"), "incidents", ["state"], unique=False)
+    op.create_table(
+        "notification_channels",
+        sa.Column("number", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("channel_id", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("secrets", sa.LargeBinary(), nullable=False),
+        sa.Column("value", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("number"),
+        sa.UniqueConstraint("channel_id"),
+        sa.UniqueConstraint("name"),
+    )
+    op.create_table(
+        "notification_deliveries",
+        sa.Column("number", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("delivery_id", sa.String(), nullable=False),
+        sa.Column("channel_id", sa.String(), nullable=False),
+        sa.Column("event_id", sa.String(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("due_at", sa.String(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("value", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("number"),
+        sa.UniqueConstraint("channel_id", "event_id", name="one_delivery_of_an_event_to_a_channel"),
+        sa.UniqueConstraint("delivery_id"),
+    )
+    op.create_index(op.f("ix_notification_deliveries_channel_id"), "notification_deliveries", ["channel_id"], unique=False)
+    op.create_index(op.f("ix_notification_deliveries_state"), "notification_deliveries", ["state"], unique=False)
     op.create_table(
         "plans",
         sa.Column("number", sa.Integer(), autoincrement=True, nullable=False),

@@ -11,7 +11,7 @@ import msgspec
 
 from interlock.core.errors import Conflict, Unavailable
 from interlock.tools.containers.ports import ContainerEngine, ContainerLimits, ContainerSpec
-from interlock.tools.endings import ending, job_failure, tail_of
+from interlock.tools.endings import ending, job_failure, length_of, tail_of
 from interlock.tools.model import Call, Done, Effect, Keying, NotDone, Probe, Tool, Unknown
 from interlock.tools.ports import ProcessStatus
 from interlock.tools.process import CommandOutput, StartOutput, StopInput, StopOutput, StopProcess
@@ -19,8 +19,6 @@ from interlock.tools.secrets import SecretSource, secret_values
 
 PORT_PLACEHOLDER = "{port}"
 RUN_LABEL = "interlock.run"
-_PAST_THE_END = 1 << 62
-"""Where a log is read for nothing but its length."""
 
 
 class RunContainerInput(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +58,7 @@ class RunContainer:
             tail = await tail_of(self._engine, key)
             if (status.state, status.reason) != ("exited", "completed"):
                 raise job_failure(status, [command], arguments.timeout_s, tail)
-            output_bytes += await self._length(key)
+            output_bytes += await length_of(self._engine, key)
         return CommandOutput(key=key, tail=await tail_of(self._engine, key), output_bytes=output_bytes, dropped_bytes=0)
 
     async def _run(self, key: str, command: list[str], arguments: RunContainerInput) -> ProcessStatus:
@@ -87,9 +85,6 @@ class RunContainer:
             return msgspec.structs.replace(status, state="exited", reason="timeout")
         return status
 
-    async def _length(self, key: str) -> int:
-        return (await self._engine.log(key, _PAST_THE_END, 0)).next_offset
-
     async def probe(self, call: Call, arguments: RunContainerInput) -> Probe:
         key = _key(call, len(arguments.commands) - 1)
         status = await self._engine.status(key)
@@ -98,7 +93,7 @@ class RunContainer:
         if (status.state, status.reason) != ("exited", "completed"):
             # Running or failed is for `act` to take up: no key can be used for a second container.
             return NotDone()
-        lengths = [await self._length(_key(call, number)) for number in range(len(arguments.commands))]
+        lengths = [await length_of(self._engine, _key(call, number)) for number in range(len(arguments.commands))]
         sizes = {"output_bytes": sum(lengths), "dropped_bytes": 0}
         return Done({"key": key, "tail": await tail_of(self._engine, key), **sizes})
 

@@ -1,4 +1,4 @@
-"""Services, releases, what serves where, incidents and the quarantine."""
+"""Services, releases, what serves where and the quarantine."""
 
 from typing import Annotated
 
@@ -73,21 +73,6 @@ def releases(ctx: typer.Context, service: ServiceOption = None, limit: Limit = 5
     """List releases, newest first: where they serve, and which are in quarantine."""
     page = api_of(ctx).get("releases", service=service, limit=limit)
     show(page, lambda found: views.releases(found, SystemClock().now()), as_json=as_json)
-
-
-def incidents(
-    ctx: typer.Context,
-    incident: Annotated[str | None, typer.Argument(metavar="ID", help="Show this one with its evidence.")] = None,
-    limit: Limit = 50,
-    as_json: AsJson = False,
-) -> None:
-    """List incidents, newest first, or show one with its timeline and the numbers that opened it."""
-    api = api_of(ctx)
-    if incident is not None:
-        show(api.get("incidents", incident), views.incident, as_json=as_json)
-        return
-    page = api.get("incidents", limit=limit)
-    show(page, lambda found: views.incidents(found, SystemClock().now()), as_json=as_json)
 
 
 def list_quarantine(ctx: typer.Context, as_json: AsJson = False) -> None:

@@ -1,13 +1,12 @@
-"""Services, releases, what serves where, incidents and the quarantine."""
+"""Services, releases, what serves where and the quarantine."""
 
-from collections.abc import Iterable
 from datetime import datetime
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from interlock.faces.cli.text import Doc, as_text, moment, since
-from interlock.faces.cli.views.parts import DIM, listing, next_step, pairs, section, state, title
+from interlock.faces.cli.text import Doc, since
+from interlock.faces.cli.views.parts import DIM, listing, next_step, number, pairs, state, title
 
 
 def service_added(service: Doc) -> RenderableType:
@@ -30,7 +29,7 @@ def services(page: Doc, now: datetime) -> RenderableType:
 
 def thresholds(service: Doc) -> RenderableType:
     """A service's own thresholds."""
-    said = [(name, _number(value)) for name, value in service["watch"].items() if value is not None]
+    said = [(name, number(value)) for name, value in service["watch"].items() if value is not None]
     rows = said or [("thresholds", "those of its module file")]
     return Group(title(service["name"], "is watched by its own thresholds in later plans"), Text(""), pairs(rows))
 
@@ -82,65 +81,6 @@ def _standing(release: Doc) -> Text:
     if release["quarantined_by"]:
         text.append("; " if text.plain else "").append(f"✗ quarantined by {release['quarantined_by']}", style="red")
     return text
-
-
-def incidents(page: Doc, now: datetime) -> RenderableType:
-    """Incidents, newest first."""
-    rows = [
-        (
-            item["incident_id"],
-            state(item["state"]),
-            state(item["severity"]),
-            since(item["opened_at"], now),
-            item["title"],
-        )
-        for item in page["items"]
-    ]
-    return listing(("incident", "state", "severity", "age", "what"), rows, "No incident.", wrapped=("what",))
-
-
-def incident(found: Doc) -> RenderableType:
-    """An incident with its timeline and the numbers that opened it."""
-    header = pairs(
-        (
-            ("state", state(found["state"])),
-            ("severity", state(found["severity"])),
-            ("opened", moment(found["opened_at"])),
-            ("resolved", moment(found["resolved_at"])),
-            ("service", f"{found['service']} {found['version']} in {found['environment']}"),
-            ("deployment", found["deployment_id"]),
-            ("release", found["release_id"]),
-        )
-    )
-    timeline = pairs((moment(at), what) for at, what in found["timeline"])
-    return Group(
-        title(found["incident_id"], found["title"]),
-        Text(""),
-        header,
-        section("Timeline", timeline),
-        section("Evidence", *_evidence(found["evidence"])),
-    )
-
-
-def _evidence(evidence: Doc) -> Iterable[RenderableType]:
-    readings: list[Doc] = evidence.get("readings", [])
-    if readings:
-        rows = [(item["signal"], _number(item["observed"]), _number(item["threshold"]), _crossed(item)) for item in readings]
-        yield listing(("signal", "observed", "threshold", "verdict"), rows, "", wrapped=("verdict",))
-    rest = {name: value for name, value in evidence.items() if name != "readings"}
-    if rest:
-        yield pairs((name.replace("_", " "), as_text(value)) for name, value in rest.items())
-
-
-def _crossed(reading: Doc) -> Text:
-    if reading["crossed"] is None:
-        return Text.assemble(("? cannot be told", "yellow"), f"  {reading['detail']}")
-    sign = ("✗ crossed", "red") if reading["crossed"] else ("✓ within", "green")
-    return Text.assemble(sign, f"  {reading['detail']}")
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:g}"
 
 
 def quarantine(page: Doc, now: datetime) -> RenderableType:

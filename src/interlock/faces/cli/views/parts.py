@@ -31,6 +31,11 @@ _STATES: dict[str, tuple[str, str]] = {
     "good": ("✓", _GOOD),
     "resolved": ("✓", _GOOD),
     "answered": ("✓", _GOOD),
+    "delivered": ("✓", _GOOD),
+    "active": ("✓", _GOOD),
+    "acknowledged": ("›", _BUSY),
+    "dead": ("✗", _BAD),
+    "disabled": ("✗", _BAD),
     "failed": ("✗", _BAD),
     "unhealthy": ("✗", _BAD),
     "critical": ("✗", _BAD),
@@ -88,3 +93,8 @@ def listing(headings: Sequence[str], rows: Sequence[Sequence[RenderableType]], n
 def next_step(command: str, what: str) -> Text:
     """What can be done now: on one line however long it is, so that it can be copied."""
     return Text.assemble((f"{what}: ", DIM), command, no_wrap=True, overflow="ignore")
+
+
+def number(value: float | None) -> str:
+    """A number as short as it can be written; a dash for none."""
+    return "–" if value is None else f"{value:g}"

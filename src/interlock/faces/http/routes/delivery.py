@@ -1,4 +1,4 @@
-"""Services, releases, deployments, incidents and the quarantine."""
+"""Services, releases, deployments and the quarantine."""
 
 from typing import Any
 
@@ -69,16 +69,6 @@ async def list_deployments(
     await services.delivery.check_known(scope, service, environment)
     found = await services.delivery.deployments(scope, service, environment, limit)
     return Page(items=[plain(deployment) for deployment in found])
-
-
-@router.get("/incidents", summary="Incidents, newest first")
-async def list_incidents(scope: CallerScope, services: TheServices, state: str | None = None, limit: Limit = 100) -> Page:
-    return Page(items=[plain(incident) for incident in await services.incidents.listing(scope, state, limit)])
-
-
-@router.get("/incidents/{incident_id}", summary="An incident with its evidence and timeline")
-async def get_incident(incident_id: str, scope: CallerScope, services: TheServices) -> dict[str, Any]:
-    return plain(await services.incidents.get(scope, incident_id))
 
 
 @router.get("/quarantine", summary="Content that must not be deployed again")

@@ -60,7 +60,11 @@ async def metrics(scope: CallerScope, services: TheServices) -> Response:
     inbox = Gauge("interlock_inbox_open", "Items that wait for a person.", registry=registry)
     inbox.set(len(await services.inbox.listing(scope, "open", 1000)))
     incidents = Gauge("interlock_incidents_open", "Incidents that are not resolved.", registry=registry)
-    incidents.set(len(await services.incidents.listing(scope, "open", 1000)))
+    unresolved = [await services.incidents.listing(scope, state, 1000) for state in ("open", "acknowledged")]
+    incidents.set(sum(len(found) for found in unresolved))
+    deliveries = Gauge("interlock_deliveries", "Notifications by state.", ["state"], registry=registry)
+    for state, count in (await services.notifications.counts(scope)).items():
+        deliveries.labels(state).set(count)
     up = Gauge("interlock_component_up", "Whether a part works.", ["component"], registry=registry)
     for name, check in services.components.items():
         up.labels(name).set(bool((await _report(check))["ok"]))
