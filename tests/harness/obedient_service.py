@@ -62,7 +62,8 @@ say(f"started {told['version']} pid={os.getpid()}")
 signal.signal(signal.SIGTERM, end)
 if told.get("exits_at_once"):
     sys.exit(7)
-server = Server(("127.0.0.1", int(sys.argv[1])), Handler)
+# Inside a container the loopback interface reaches nobody.
+server = Server((os.environ.get("HOST", "127.0.0.1"), int(sys.argv[1])), Handler)
 server.serve_forever(poll_interval=0.05)
 server.server_close()
 say(f"stopped {told['version']}")

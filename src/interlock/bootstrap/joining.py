@@ -25,6 +25,7 @@ from interlock.delivery.retention import Retention
 from interlock.delivery.service import Delivery
 from interlock.delivery.signals import SignalSources
 from interlock.delivery.targets import Targets
+from interlock.delivery.task_logs import TaskLogs
 from interlock.delivery.watcher import Watcher
 from interlock.events.service import Events
 from interlock.faces.http.services import Services
@@ -129,7 +130,8 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         notifications=notifying.service,
         audit=audit,
         events=events,
-        host=host,
+        targets=targets,
+        task_logs=TaskLogs(targets, outside.build_logs),
         components=components(scope, driver, forwarder, delivery, events) | metrics_component(settings, outside.prometheus),
     )
     watcher = Watcher(delivery, incidents, observer, clock)

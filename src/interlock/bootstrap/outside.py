@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interlock.adapters.caddy.forwarder import CaddyForwarder
+from interlock.adapters.containers.build_logs import BuildLogs
 from interlock.adapters.containers.engine import DockerEngine
 from interlock.adapters.git.git import GitProgram
 from interlock.adapters.hosts.local import LocalHost
@@ -31,6 +32,7 @@ class Outside:
 
     host: LocalHost
     containers: DockerEngine
+    build_logs: BuildLogs
     forwarder: CaddyForwarder
     http: HttpxClient
     git: GitProgram
@@ -46,6 +48,7 @@ def reach(settings: Settings, clock: Clock, signer: Signer, tenant: str, environ
         host=host,
         # The engine tells control planes apart by their keys: a data folder that moves finds its containers again.
         containers=DockerEngine(settings.container_engine, lambda: signer.public_key(tenant)[:16]),
+        build_logs=BuildLogs(settings.home / "builds", settings.keep_processes_days * 86400),
         forwarder=CaddyForwarder(host, settings.home / "forwarder"),
         http=HttpxClient(clock),
         git=GitProgram(),
@@ -61,7 +64,7 @@ def toolbox(outside: Outside, settings: Settings, environ: Mapping[str, str]) ->
     return Toolbox(
         [
             *process_tools(outside.host, base, outside.secret),
-            *image_tools(outside.containers),
+            *image_tools(outside.containers, outside.build_logs.take),
             *container_tools(outside.containers, outside.secret),
             Checkout(outside.git),
             RemoveCheckout(outside.git),

@@ -46,7 +46,7 @@ class ContainerCommandTask(msgspec.Struct, frozen=True, kw_only=True):
     image: str
     commands: list[list[str]]
     environment: dict[str, str]
-    limits: dict[str, float | None]
+    limits: dict[str, int | float]
     timeout_s: float
 
 
@@ -88,7 +88,7 @@ class ContainerPlan(msgspec.Struct, frozen=True, kw_only=True, tag_field="target
     image: str
     environment: dict[str, str]
     secrets: dict[str, str]
-    limits: dict[str, float | None]
+    limits: dict[str, int | float]
     writable: list[str]
     labels: dict[str, str]
     takes_port: bool

@@ -11,6 +11,8 @@ from interlock.delivery.incidents import Incidents
 from interlock.delivery.logs import Logs
 from interlock.delivery.probing import Observer
 from interlock.delivery.service import Delivery
+from interlock.delivery.targets import Targets
+from interlock.delivery.task_logs import TaskLogs
 from interlock.events.service import Events
 from interlock.inbox.service import Inbox
 from interlock.notifications.service import Notifications
@@ -19,7 +21,6 @@ from interlock.runs.service import Runs
 from interlock.sources.service import Sources
 from interlock.tenancy.service import Tenancy
 from interlock.tenancy.submissions import Submissions
-from interlock.tools.ports import Host
 
 Component = Callable[[], Awaitable[dict[str, Any]]]
 """Reports on one part: ``{"ok": bool, ...}``."""
@@ -44,5 +45,6 @@ class Services:
     notifications: Notifications
     audit: Audit
     events: Events
-    host: Host
+    targets: Targets
+    task_logs: TaskLogs
     components: dict[str, Component]

@@ -7,7 +7,6 @@ import msgspec
 from fastapi import APIRouter, Header, Query, Request
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from interlock.core.errors import NotFound
 from interlock.core.scope import Scope
 from interlock.faces.http.access import CallerScope, TheServices
 from interlock.faces.http.routes.plans import Limit, number_of
@@ -82,10 +81,5 @@ async def task_log(
     limit: Annotated[int, Query(ge=1, le=1024 * 1024)] = 65536,
 ) -> dict[str, Any]:
     run = await services.runs.get(scope, run_id)
-    keys = [
-        entry.key for entry in run.ledger.values() if entry.task == task_id and entry.tool in {"command.run", "process.start"}
-    ]
-    if not keys:
-        raise NotFound("log", f"{task_id} of {run_id} has started no process")
-    chunk = await services.host.log(keys[-1], offset, limit)
-    return {"key": keys[-1], "text": chunk.text, "next_offset": chunk.next_offset}
+    key, chunk = await services.task_logs.read(run, task_id, offset, limit)
+    return {"key": key, "text": chunk.text, "next_offset": chunk.next_offset}

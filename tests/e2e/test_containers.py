@@ -1,0 +1,179 @@
+"""Releases that run in containers: built, sent to a registry, rolled out, watched and taken back on a real engine."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import pytest
+import pytest_asyncio
+
+from e2e.conftest import environment
+from harness.containers import TestEngine, docker
+from harness.plane import Plane, until
+from harness.sample import MODULE, Sample
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("containers")]
+
+CONTAINER = {"runtime": "python", "deploy": {"target": "container", "drain": "2s"}}
+
+
+def contained(**fields: Any) -> dict[str, Any]:
+    """A module that runs in containers; ``fields`` of ``deploy`` are added to its own."""
+    deploy = CONTAINER["deploy"] | fields.pop("deploy", {})  # type: ignore[operator]
+    return CONTAINER | {"deploy": deploy} | fields
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def plane(container_engine: TestEngine, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Plane]:
+    """A control plane that has the engine and the registry of the tests."""
+    python = await asyncio.to_thread(container_engine.python)
+    settings = {
+        "container_engine": container_engine.url,
+        "container_registry": container_engine.registry,
+        "container_python_image": python,
+    }
+    secret = {"INTERLOCK_SECRET_GREETING": "open-sesame"}
+    made = Plane(tmp_path_factory.mktemp("plane"), environment() | secret, **settings)
+    await made.start()
+    yield made
+    containers = made.inside.services.targets.of("container")
+    for key in await containers.list():
+        await containers.stop(key, 0)
+        await containers.remove(key)
+    await made.stop()
+    await made.clear()
+
+
+@pytest.fixture
+def sample(tmp_path: Path, request: pytest.FixtureRequest) -> Sample:
+    return Sample(tmp_path / "repositories", f"box{crc32(request.node.name.encode()) % 10**6}")
+
+
+def inspect(engine: TestEngine, sample: Sample) -> list[dict[str, Any]]:
+    """The engine's own words about the service's containers that run."""
+    ids = docker(engine.url, "ps", "--quiet", "--no-trunc", "--filter", f"label=interlock.service={sample.name}").stdout.split()
+    return json.loads(docker(engine.url, "inspect", *ids).stdout) if ids else []
+
+
+class TestRollOut:
+    async def test_it_is_built_sent_to_the_registry_and_runs_closed_but_for_what_is_said(
+        self, plane: Plane, sample: Sample, container_engine: TestEngine
+    ) -> None:
+        limits = {"cpu": 0.5, "memory_mb": 128, "pids": 64}
+        sample.release("v1.0.0", contained(secrets={"GREETING": "greeting"}, resources=limits))
+        await plane.add(sample)
+        plan = await plane.plan(f"deploy {sample.name} v1.0.0 to staging")
+        assert "open-sesame" not in json.dumps(plan)
+        await plane.approve(plan)
+        run = await plane.ended(await plane.run_of(plan["plan_id"]), 120)
+        assert run["status"] == "completed", run["error"]
+        assert (await plane.ask(sample)) == (200, "v1.0.0")
+        (release,) = (await plane.get("/releases", params={"service": sample.name}))["items"]
+        assert release["reference"].startswith(f"{container_engine.registry}/interlock/{sample.name}@sha256:")
+        (found,) = await asyncio.to_thread(inspect, container_engine, sample)
+        assert found["Image"] == release["image"]
+        assert found["Config"]["User"] not in {"", "0", "root"}
+        assert found["HostConfig"]["ReadonlyRootfs"] is True
+        assert found["HostConfig"]["CapDrop"] == ["ALL"]
+        assert (found["HostConfig"]["Memory"], found["HostConfig"]["PidsLimit"]) == (128 * 1024 * 1024, 64)
+        bindings = [binding for port in found["HostConfig"]["PortBindings"].values() for binding in port]
+        assert [binding["HostIp"] for binding in bindings] == ["127.0.0.1"]
+        labels = found["Config"]["Labels"]
+        assert (labels["interlock.release"], labels["interlock.environment"]) == (release["release_id"], "staging")
+        assert labels["interlock.run"] == run["run_id"]
+        assert "open-sesame" not in json.dumps([run, release, await plane.get("/deployments")])
+        assert "GREETING=open-sesame" in found["Config"]["Env"]
+
+    async def test_its_log_is_read_like_a_process_s(self, plane: Plane, sample: Sample) -> None:
+        sample.release("v1.0.0", contained())
+        await plane.add(sample)
+        await plane.deploy(sample, "v1.0.0")
+        log = await plane.get(f"/services/{sample.name}/environments/staging/logs")
+        assert "started v1.0.0" in log["pieces"][0]["text"]
+
+    async def test_one_takes_over_from_another_and_is_taken_back_and_nothing_is_lost(
+        self, plane: Plane, sample: Sample, container_engine: TestEngine
+    ) -> None:
+        sample.release("v1.0.0", contained())
+        sample.release("v1.1.0", contained())
+        await plane.add(sample)
+        await plane.deploy(sample, "v1.0.0")
+        async with plane.traffic(sample) as answers:
+            await plane.deploy(sample, "v1.1.0")
+            run = await plane.do(f"roll back {sample.name} in staging")
+            await asyncio.sleep(0.2)
+        assert run["status"] == "completed", run["error"]
+        assert {status for status, _ in answers} == {200}
+        assert answers[-1] == (200, "v1.0.0")
+        assert len(await asyncio.to_thread(inspect, container_engine, sample)) == 1
+
+    async def test_a_canary_in_a_container_that_fails_is_aborted(self, plane: Plane, sample: Sample) -> None:
+        deploy = {"strategy": "canary", "steps": [{"percent": 50, "bake": 2}], "analysis": {"min_requests": 4}}
+        sample.release("v1.0.0", contained(deploy=deploy))
+        sample.release("v1.1.0", contained(deploy=deploy), fail_every=2)
+        await plane.add(sample)
+        await plane.deploy(sample, "v1.0.0")
+        async with plane.traffic(sample, pause_s=0.002):
+            run = await plane.do(f"deploy {sample.name} v1.1.0 to staging")
+        assert (run["status"], run["error"]["code"]) == ("rolled_back", "analysis_failed")
+        assert (await plane.ask(sample)) == (200, "v1.0.0")
+
+    async def test_a_dockerfile_of_the_repository_is_used_as_it_is(
+        self, plane: Plane, sample: Sample, container_engine: TestEngine
+    ) -> None:
+        python = await asyncio.to_thread(container_engine.python)
+        lines = [f"FROM {python}", "WORKDIR /srv", "COPY . .", "ENV HOST=0.0.0.0", 'CMD ["python3", "service.py", "7000"]']
+        sample.write("Dockerfile", "\n".join(lines))
+        module = contained(port=7000, deploy={"dockerfile": "Dockerfile"})
+        sample.release(
+            "v1.0.0", json.dumps({"name": sample.name} | {k: v for k, v in (MODULE | module).items() if k != "start"})
+        )
+        await plane.add(sample)
+        await plane.deploy(sample, "v1.0.0")
+        assert (await plane.ask(sample)) == (200, "v1.0.0")
+
+    async def test_a_build_that_fails_says_why_and_leaves_nothing(self, plane: Plane, sample: Sample) -> None:
+        sample.release("v1.0.0", contained(build="python3 -c 'raise SystemExit(\"no such luck\")'"))
+        await plane.add(sample)
+        run = await plane.do(f"deploy {sample.name} v1.0.0 to staging")
+        assert (run["status"], run["error"]["code"]) == ("failed", "build_failed")
+        assert "no such luck" in json.dumps(run["error"])
+        assert not (await plane.get("/releases", params={"service": sample.name}))["items"]
+
+
+class TestBadDays:
+    async def test_an_image_deleted_behind_our_back_is_had_again_from_the_registry(
+        self, plane: Plane, sample: Sample, container_engine: TestEngine
+    ) -> None:
+        sample.release("v1.0.0", contained())
+        sample.release("v1.1.0", contained())
+        await plane.add(sample)
+        await plane.deploy(sample, "v1.0.0")
+        await plane.deploy(sample, "v1.1.0")
+        first = (await plane.get("/releases", params={"service": sample.name}))["items"][-1]
+        await asyncio.to_thread(_forget, container_engine, plane, first["image"])
+        run = await plane.do(f"roll back {sample.name} in staging")
+        assert run["status"] == "completed", run["error"]
+        assert (await plane.ask(sample)) == (200, "v1.0.0")
+
+    async def test_a_container_stopped_by_hand_is_noticed_and_is_no_fault_of_the_release(
+        self, plane: Plane, sample: Sample, container_engine: TestEngine
+    ) -> None:
+        sample.release("v1.0.0", contained())
+        await plane.add(sample)
+        await plane.deploy(sample, "v1.0.0")
+        (found,) = await asyncio.to_thread(inspect, container_engine, sample)
+        await asyncio.to_thread(docker, container_engine.url, "kill", found["Id"])
+        (incident,) = await until(lambda: plane.incidents(sample), "it is noticed")
+        assert incident["found_by"] == "host"
+
+
+def _forget(engine: TestEngine, plane: Plane, image: str) -> None:
+    """Remove an image with all its names, and the ended containers that hold it."""
+    held = docker(engine.url, "ps", "--all", "--quiet", "--filter", f"ancestor={image}").stdout.split()
+    if held:
+        docker(engine.url, "rm", "--force", "--volumes", *held)
+    docker(engine.url, "rmi", "--force", image)
