@@ -33,6 +33,7 @@ def executors(
         "delivery.discard_build": building.discard,
         "delivery.command": building.command,
         "delivery.release": building.release,
+        "delivery.migrate": building.migrate,
         "delivery.pause": starting.pause,
         "delivery.start": starting.start,
         "delivery.verify": verifying.verify,
