@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import msgspec
 
+from harness.engine import run_of
 from interlock.bootstrap.executors import executors
 from interlock.core.errors import Conflict
 from interlock.core.scope import system_scope
@@ -19,6 +20,9 @@ from interlock.delivery.tools import PointForwarder
 from interlock.delivery.watch import NO_TRAFFIC, Sample
 from interlock.plans.blueprints.layout import lay_out
 from interlock.plans.facts import Facts
+from interlock.runs import model as m
+from interlock.runs.decide import Scheduler, decide
+from interlock.runs.evolve import fold
 from interlock.runs.graph import TaskGraph, TaskSpec, resolve
 from interlock.testing.clocks import ManualClock
 from interlock.testing.forwarders import FakeForwarder
@@ -27,7 +31,7 @@ from interlock.tools.grants import Grant, check_call
 from interlock.tools.http import HttpCheck
 from interlock.tools.process import RunCommand, StartProcess, StopProcess
 from interlock.tools.service import defaults
-from unit.plan_facts import release
+from unit.plan_facts import AT, release
 
 TOOLS: dict[str, Any] = {
     tool.name: tool for tool in (Checkout, RemoveCheckout, RunCommand, StartProcess, StopProcess, HttpCheck, PointForwarder)
@@ -46,6 +50,10 @@ class World:
         self.clock = ManualClock()
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
         self.ended: dict[str, str] = {}
+        self.order: list[str] = []
+        """The tasks that began, in their order."""
+        self.database: list[str] = []
+        """The migrations that are in force, as environment and number."""
         self.legs: dict[tuple[str, str], set[int]] = {}
         self.running: set[str] = set()
         self.routes: dict[str, str] = {}
@@ -86,22 +94,43 @@ class World:
         # Sealing a release is work on files, without a tool.
         return bodies | {"delivery.release": _nothing}
 
-    async def walk(self, *going_wrong: str) -> "World":
-        """Carry out the tasks as a run does; those in ``going_wrong`` fail when all they do is done."""
-        outputs: dict[str, dict[str, Any]] = {}
-        for spec in self.graph:
-            before = {self.ended[need] for need in spec.needs}
-            due = "failed" in before if spec.when == "failed" else before <= {"completed"}
-            self.ended[spec.id] = "skipped"
-            if due:
-                inputs = resolve(spec.inputs, outputs)
-                context: Any = Context(self, spec, inputs)
-                output = await self.bodies[spec.kind](context)
-                self.ended[spec.id] = "failed" if spec.id in going_wrong else "completed"
-                outputs |= {} if spec.id in going_wrong else {spec.id: output}
-                if spec.id in going_wrong and spec.kind in {"delivery.smoke", "delivery.watch"}:
-                    self.incidents[inputs["deployment_id"]] = f"{spec.id} went wrong"
+    async def walk(self, *going_wrong: str, cancelled_at: str = "") -> "World":
+        """Carry out the tasks as a run does, with its scheduler; those in ``going_wrong`` fail when all they do is done. The
+        run is cancelled while ``cancelled_at`` is at work, and that is stopped when all it does is done."""
+        run = run_of(*self.graph, role="main")
+        state = fold(decide(None, m.Submit(at=AT, run=run)))
+        assert state is not None
+        scheduler = Scheduler(state)
+        self.state = state
+        waiting = scheduler.decide(m.Start(at=AT))
+        while waiting:
+            event = waiting.pop(0)
+            if not isinstance(event, m.TaskStarted):
+                continue
+            spec = self.graph.specs[event.task]
+            if spec.id == cancelled_at:
+                waiting += scheduler.decide(m.RequestCancel(at=AT, by="user:owner", reason="not today"))
+            output = await self._carry_out(spec, is_good=spec.id not in going_wrong)
+            about: Any = {"at": AT, "task": spec.id, "attempt": event.attempt}
+            if spec.id in going_wrong:
+                waiting += scheduler.decide(m.Fail(error={"message": f"{spec.id} broke"}, is_transient=False, **about))
+            elif spec.id == cancelled_at:
+                waiting += scheduler.decide(m.Stopped(reason="not today", **about))
+            else:
+                waiting += scheduler.decide(m.Complete(output=output, **about))
+        assert state.status in m.RUN_ENDED
+        self.ended = {task_id: str(task.status) for task_id, task in state.tasks.items()}
         return self
+
+    async def _carry_out(self, spec: TaskSpec, *, is_good: bool) -> dict[str, Any]:
+        outputs = {task_id: task.output for task_id, task in self.state.tasks.items()}
+        inputs = resolve(spec.inputs, outputs)
+        context: Any = Context(self, spec, inputs)
+        self.order.append(spec.id)
+        output = await self.bodies[spec.kind](context)
+        if not is_good and spec.kind in {"delivery.smoke", "delivery.watch"}:
+            self.incidents[inputs["deployment_id"]] = f"{spec.id} went wrong"
+        return output
 
     def use(self, task_id: str, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """A call as the ledger makes it: within the grants, typed, and with what it does."""
@@ -114,9 +143,27 @@ class World:
             return {"key": key, "port": arguments["port"]}
         if tool == "process.stop":
             self.running.discard(arguments["key"])
+        if tool == "command.run" and "migrate-" in task_id:
+            self._migrate(task_id, arguments["environment"]["INTERLOCK_ENVIRONMENT"])
         if tool == "forwarder.point":
             self.legs[arguments["route"], arguments["kind"]] = {share["port"] for share in arguments["shares"]}
         return {"key": "k", "reason": "stopped", "tail": "it is fine", "output_bytes": 0, "dropped_bytes": 0}
+
+    def _migrate(self, task_id: str, environment: str) -> None:
+        """What is in force: an undo takes back the last one, once nothing of the new release runs that would miss it."""
+        name = task_id.partition("migrate-")[2]
+        assert name.startswith(environment)
+        if not task_id.startswith("un"):
+            self.database.append(name)
+            return
+        later = self.database[self.database.index(name) + 1 :]
+        assert not [other for other in later if f"migrate-{other}" in self.graph.undos], "the last one first"
+        self.database.remove(name)
+        new = [item for item in self.known.values() if item.environment == environment and item.run_id == "run_1"]
+        missing = {instance.key for item in new if item.version == self.facts.version for instance in item.instances}
+        assert not missing & self.running, "nothing of the new release may run any more"
+        serving = self.serving(environment)
+        assert serving is None or serving.version != self.facts.version, "the old one has the traffic again"
 
     def check(self, task_id: str, tool: str, arguments: dict[str, Any]) -> None:
         """Raises Forbidden unless the plan grants the call."""

@@ -96,8 +96,37 @@ def test_a_task_that_changes_the_world_without_a_word_of_its_way_back_is_named()
         task("b-back", undoes="b"),
         task("c", one_way="sends a message"),
         task("restore", "a", when="failed"),
+        task("d"),
+        task("discard", "d", when="failed", takes_back=("d",)),
+        task("e"),
+        task("clean-up", "e", takes_back=("e",)),
     )
     assert whole.undeclared == ("a",)
+    assert whole.takers == {"d": ("discard",), "e": ("clean-up",)}
+
+
+def test_a_branch_alone_takes_back_what_is_in_it():
+    whole = graph(
+        task("a"), task("b", "a"), task("back", "b", when="failed", branch="rollback:x", takes_back=("a", "b")), task("c", "b")
+    )
+    assert whole.branch("rollback:x").specs["back"].takes_back == ()
+
+
+@pytest.mark.parametrize(
+    ("tasks", "said"),
+    [
+        ([task("a", "b", takes_back=("x",)), task("b")], "takes back 'x', which is not in the graph"),
+        ([task("a", takes_back=("a",))], "takes back 'a', which brings"),
+        ([task("a"), task("b", "a", when="failed"), task("c", "b", takes_back=("b",))], "takes back 'b', which brings"),
+        ([task("a", one_way="why"), task("b", "a", takes_back=("a",))], "is one-way, and 'b' undoes it"),
+        ([task("a"), task("b", "a", takes_back=("a",), one_way="why")], "takes back, and is one-way"),
+        ([task("a"), task("b", undoes="a", takes_back=("a",))], "undoes: it has no needs"),
+        ([task("a", one_way="why", settled_by="x")], "is settled by 'x', which is no task that could"),
+    ],
+)
+def test_a_word_of_what_is_taken_back_that_cannot_be_true_is_refused(tasks, said):
+    with pytest.raises(Invalid, match=said):
+        graph(*tasks).check()
 
 
 def test_references_are_found_and_replaced_wherever_they_stand():

@@ -327,3 +327,62 @@ def test_a_long_chain_is_undone_step_by_step():
     assert state.status is m.RunStatus.FAILED
     assert state.summary is not None
     assert len(state.summary.undone) == length
+
+
+def way_back() -> list[TaskSpec]:
+    """A migration beneath a candidate, and two clean-ups for that: one before it has traffic, and one in a branch."""
+    return [
+        task("migrate"),
+        task("unmigrate", undoes="migrate", settled_by="watch"),
+        task("drop", "migrate", one_way="drops a column", settled_by="watch"),
+        task("start", "drop"),
+        task("verify", "start", effect=Effect.READ),
+        task("discard", "start", "verify", when="failed", takes_back=("start",)),
+        task("switch", "verify"),
+        task("watch", "switch", effect=Effect.READ),
+        task("restore", "switch", "watch", when="failed", branch="rollback:x", takes_back=("switch",)),
+        task("take-out", "restore", branch="rollback:x", takes_back=("start",)),
+        task("retire", "watch"),
+    ]
+
+
+def fails(broken: str, *done: str, then: tuple[str, ...] = ()) -> Story:
+    """The story of `way_back` in which these are done, ``broken`` fails, and ``then`` these are done."""
+    story = Story(*way_back()).start()
+    story.complete(*done)
+    story.fail(broken)
+    story.complete(*then)
+    return story
+
+
+DROPPED = m.Left(task="drop", reason="cannot be undone: drops a column")
+SERVING = ("migrate", "drop", "start", "verify", "switch")
+
+
+def test_what_takes_a_step_back_counts_whichever_of_several_it_was():
+    early = fails("verify", "migrate", "drop", "start", then=("discard", "unmigrate"))
+    expected = m.RunSummary(undone=("migrate", "start"), left=(DROPPED,), never_begun=("switch", "retire"))
+    assert (early.state.status, early.state.summary) == (m.RunStatus.FAILED, expected)
+    late = fails("watch", *SERVING, then=("restore", "take-out", "unmigrate"))
+    expected = m.RunSummary(undone=("migrate", "start", "switch"), left=(DROPPED,), never_begun=("retire",))
+    assert (late.state.status, late.state.summary) == (m.RunStatus.ROLLED_BACK, expected)
+
+
+@pytest.mark.parametrize("broken", ["restore", "take-out"])
+def test_nothing_is_pulled_away_from_under_what_could_not_be_taken_back(broken):
+    story = fails("watch", *SERVING, then=() if broken == "restore" else ("restore",))
+    story.fail(broken)
+    reason = f"{broken} failed, and start rests on migrate"
+    assert (story.state.status, story.state.tasks["unmigrate"].reason) == (m.RunStatus.FAILED, reason)
+    assert story.state.summary is not None
+    left = {item.task: item.reason for item in story.state.summary.left}
+    assert left["migrate"] == f"unmigrate skipped: {reason}"
+    assert left["start"].startswith(f"{broken} failed")
+    assert ("switch" in left) == (broken == "restore")
+
+
+def test_what_was_settled_stands_also_where_it_is_one_way():
+    story = fails("retire", *SERVING, "watch")
+    left = m.Left(task="retire", reason="failed half-way, and nothing undoes it")
+    expected = m.RunSummary(stands=("migrate", "drop", "start", "switch"), left=(left,))
+    assert (story.state.status, story.state.summary) == (m.RunStatus.FAILED, expected)

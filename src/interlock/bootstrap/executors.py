@@ -41,6 +41,7 @@ def executors(
         "delivery.container_command": building.container_command,
         "delivery.push": building.push,
         "delivery.release": building.release,
+        "delivery.migrate": building.migrate,
         "delivery.pause": starting.pause,
         "delivery.start": starting.start,
         "delivery.verify": verifying.verify,

@@ -9,14 +9,14 @@ import msgspec
 from interlock.core.clock import Clock, to_text
 from interlock.core.errors import Unavailable
 from interlock.delivery import bundles
-from interlock.delivery.inputs import CommandTask, ContainerCommandTask, ImageTask, PushTask, ReleaseTask, read
+from interlock.delivery.inputs import CommandTask, ContainerCommandTask, ImageTask, MigrateTask, PushTask, ReleaseTask, read
 from interlock.delivery.model import Release
 from interlock.delivery.service import Delivery
 from interlock.runs.ports import TaskContext
 
 
 class Building:
-    """``delivery.checkout``, ``delivery.command``, ``delivery.image`` with what follows from it, and ``delivery.release``."""
+    """``delivery.checkout``, ``.command``, ``.image`` and what follows from it, ``.release`` and ``.migrate``."""
 
     def __init__(self, delivery: Delivery, clock: Clock) -> None:
         self._delivery = delivery
@@ -32,14 +32,21 @@ class Building:
 
     async def command(self, context: TaskContext) -> dict[str, Any]:
         """One of the module's commands: install, build or test."""
-        task: CommandTask = read(CommandTask, context.inputs)
+        return await self._run(context, read(CommandTask, context.inputs), {})
+
+    async def migrate(self, context: TaskContext) -> dict[str, Any]:
+        """A migration, or its undo: a command that gets the service's secrets, as an instance of it would."""
+        task: MigrateTask = read(MigrateTask, context.inputs)
+        return await self._run(context, task, {"secrets": task.secrets})
+
+    async def _run(self, context: TaskContext, task: CommandTask, more: dict[str, Any]) -> dict[str, Any]:
         arguments = {
             "commands": task.commands,
             "folder": task.folder,
             "environment": task.environment,
             "timeout_s": task.timeout_s,
         }
-        output = await context.call("command.run", arguments)
+        output = await context.call("command.run", arguments | more)
         dropped = f", {output['dropped_bytes']} bytes dropped" if output["dropped_bytes"] else ""
         await context.report(f"{output['output_bytes']} bytes of output{dropped}", key=output["key"])
         return output

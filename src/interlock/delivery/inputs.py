@@ -15,6 +15,12 @@ class CommandTask(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float
 
 
+class MigrateTask(CommandTask, frozen=True, kw_only=True):
+    """A command that changes something beside the release, or takes that back. ``secrets``: variable -> reference."""
+
+    secrets: dict[str, str] = {}
+
+
 class ReleaseTask(msgspec.Struct, frozen=True, kw_only=True):
     release_id: str
     service: str

@@ -8,6 +8,7 @@ USUAL_S = {
     "delivery.checkout": 1.0,
     "delivery.command": 15.0,
     "delivery.release": 1.0,
+    "delivery.migrate": 5.0,
     "delivery.start": 1.0,
     "delivery.verify": 4.0,
     "delivery.switch": 0.5,

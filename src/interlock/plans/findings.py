@@ -6,21 +6,53 @@ import msgspec
 
 from interlock.plans.facts import EnvironmentFacts, Facts
 from interlock.plans.model import Change, FieldChange
+from interlock.plans.outcome import MIGRATION
 from interlock.plans.recipe_changes import recipe_changes
+from interlock.runs.graph import TaskGraph
 from interlock.sources.model import MODULE_FILES, Finding
 
+NOTHING = TaskGraph(tasks=())
 
-def findings_of(facts: Facts) -> tuple[Finding, ...]:
-    """Everything worth a warning, worst first."""
-    found = [*facts.analysis.findings, *_repository(facts)]
+
+def findings_of(facts: Facts, graph: TaskGraph = NOTHING) -> tuple[Finding, ...]:
+    """Everything worth a warning, worst first; ``graph`` is what would be done."""
+    found = [*facts.analysis.findings, *_repository(facts), *_one_way(facts, graph)]
     if facts.action in {"deploy", "restart", "rollback"}:
         found += [*_service(facts), *(item for environment in facts.environments for item in _environment(facts, environment))]
+    found += [item for environment in facts.environments for item in _migrations(facts, environment)]
     if facts.action == "stop":
         for environment in facts.environments:
             message = f"{facts.service} will not be reachable in {environment.name}"
             found.append(_warning("service_down", message, environment.name))
     order = {"error": 0, "warning": 1, "info": 2}
     return tuple(sorted(found, key=lambda finding: order[finding.severity]))
+
+
+def _one_way(facts: Facts, graph: TaskGraph) -> Iterable[Finding]:
+    """What nothing takes back once it was begun: one finding for each reason."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for task in graph:
+        if task.one_way:
+            reasons.setdefault((task.kind if task.kind == MIGRATION else "", task.one_way), []).append(task.id)
+    for (kind, reason), tasks in reasons.items():
+        message = f"{', '.join(tasks)} cannot be undone: {reason}"
+        yield _warning("one_way", message, _place(facts, "migrate") if kind else "", "if anything fails later, this stays")
+
+
+def _migrations(facts: Facts, environment: EnvironmentFacts) -> Iterable[Finding]:
+    """What becomes of the migrations of the release that serves."""
+    if environment.serving is None or environment.fallback is None:
+        return
+    version, before = environment.serving.version, environment.fallback.recipe.migrate
+    if facts.action == "rollback" and before:
+        message = f"the migrations of {version} are not undone: {facts.version} gets what they left"
+        yield _warning("migrations_stay", message, environment.name, "if it cannot work with that, undo them by hand first")
+    known = {item.undo.argv for item in before if item.undo}
+    again = [item.undo.text for item in facts.analysis.recipe.migrate if item.undo and item.undo.argv in known]
+    if facts.action == "deploy" and again:
+        message = f"{', '.join(again)} is the undo of {version} too: if this fails, it must not take back what {version} needs"
+        hint = "the variable INTERLOCK_PLAN tells it which plan it belongs to"
+        yield _info("undo_seen_before", message, _place(facts, "migrate"), hint)
 
 
 def _repository(facts: Facts) -> Iterable[Finding]:

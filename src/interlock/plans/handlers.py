@@ -9,6 +9,7 @@ from interlock.delivery.service import Delivery
 from interlock.events.model import Envelope
 from interlock.plans.launching import MAIN, Launching
 from interlock.plans.model import PlanContent, PlanState
+from interlock.plans.outcome import what_is_now
 from interlock.plans.queue import Queue
 from interlock.plans.service import Plans
 from interlock.runs.model import RunState, RunStatus, TaskStatus
@@ -55,12 +56,14 @@ class PlanHandlers:
     async def run_finished(self, scope: Scope, event: Envelope) -> None:
         """``run.finished``: the plan ends with its run; a way back that failed is made loud."""
         data = event.data
+        plan, content = await self._plans.get(scope, data["plan_id"])
+        run = await self._runs.get(scope, data["run_id"])
         state, reason = _plan_state(data["role"], data["status"], data["error"])
+        if data["role"] == MAIN:
+            reason = "; ".join(part for part in (reason, what_is_now(content, plan.version, run)) if part)
         if data["role"] == MAIN:
             await self._plans.move(scope, data["plan_id"], "running", run_id=data["run_id"])
         await self._plans.move(scope, data["plan_id"], state, reason)
-        _, content = await self._plans.get(scope, data["plan_id"])
-        run = await self._runs.get(scope, data["run_id"])
         for environment, error in _failed_rollbacks(content, run).items():
             await self._alarm(scope, content, environment, error, run)
 

@@ -169,7 +169,7 @@ class Proposing:
             expires_at=to_text(now + self._plan_lifetime),
             tier=facts.analysis.tier,
             evidence=facts.analysis.evidence,
-            findings=findings_of(facts),
+            findings=findings_of(facts, content.graph),
             changes=changes_of(facts, commits),
             highlights=_builtins(wish.highlights),
             corrections=_builtins(wish.corrections),

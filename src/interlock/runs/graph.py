@@ -31,8 +31,10 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A node: ``kind`` names the executor, ``inputs`` is its JSON input, in which ``{"$output": "task.field"}`` stands for a
     field of an earlier task's output. ``branch`` groups tasks that belong together, such as ``rollback:staging``.
 
-    A task that changes the world says beside it how that is taken back: another task ``undoes`` it, or it is ``one_way``. An
-    undo has no needs; its turn comes when the run went wrong and everything that rests on what it takes back is back already.
+    A task that changes the world says beside it how that is taken back: another task ``undoes`` it, or ``takes_back`` what it
+    did, or it is ``one_way``. An undo has no needs; its turn comes when the run went wrong and everything that rests on what it
+    takes back is back already. What ``takes_back`` has a place of its own in the graph, such as in a branch that waits for a
+    failure.
     """
 
     id: str
@@ -47,8 +49,11 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
     retry: Retry = Retry()
     undoes: str = ""
     """The task that this one takes back, whether that completed or broke off after it had begun."""
+    takes_back: tuple[str, ...] = ()
+    """The tasks whose effects are gone once this one has completed; several may name the same one."""
     settled_by: str = ""
-    """Of an undo: once this task has completed, what was completed is accepted, and a later failure does not take it back."""
+    """Of an undo or a one-way task: once this task has completed, what was completed is accepted, and a later failure does not
+    take it back."""
     one_way: str = ""
     """Why it cannot be taken back, in words for whoever approves it."""
 
@@ -86,6 +91,15 @@ class TaskGraph(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return {task.undoes: task.id for task in self.tasks if task.undoes}
 
     @cached_property
+    def takers(self) -> dict[str, tuple[str, ...]]:
+        """What takes a task back without being its undo, by the task."""
+        found: dict[str, tuple[str, ...]] = {}
+        for task in self.tasks:
+            for target in task.takes_back:
+                found[target] = (*found.get(target, ()), task.id)
+        return found
+
+    @cached_property
     def reactions(self) -> frozenset[str]:
         """Tasks that react to a failure, and what follows from them."""
         found: set[str] = set()
@@ -105,8 +119,8 @@ class TaskGraph(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @cached_property
     def undeclared(self) -> tuple[str, ...]:
         """Tasks that change the world and say neither what undoes them nor that nothing can; clean-up needs no word of it."""
-        said = self.cleanup.union(self.undos)
-        changes = (task for task in self.tasks if task.effect is not Effect.READ and not task.one_way)
+        said = self.cleanup.union(self.undos, self.takers)
+        changes = (task for task in self.tasks if task.effect is not Effect.READ and not task.one_way and not task.takes_back)
         return tuple(task.id for task in changes if task.id not in said)
 
     def branch(self, name: str) -> "TaskGraph":
@@ -156,10 +170,22 @@ class TaskGraph(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def _task_fault(self, task: TaskSpec) -> str:
         if undo := next((need for need in task.needs if self.specs[need].undoes), ""):
             return f"needs {undo!r}, which undoes: its turn comes when nothing else is left"
-        if task.settled_by:
+        settles = self.specs.get(task.settled_by)
+        if task.settled_by and not task.one_way:
             return "says what settles it, and undoes nothing"
-        if task.one_way and task.id in self.undos:
-            return f"is one-way, and {self.undos[task.id]!r} undoes it"
+        if task.settled_by and (settles is None or settles.undoes):
+            return f"is settled by {task.settled_by!r}, which is no task that could"
+        if task.one_way and (undo := self.undos.get(task.id) or next(iter(self.takers.get(task.id, ())), "")):
+            return f"is one-way, and {undo!r} undoes it"
+        if task.one_way and task.takes_back:
+            return "takes back, and is one-way"
+        return next((fault for target in task.takes_back if (fault := self._taken_fault(task, target))), "")
+
+    def _taken_fault(self, task: TaskSpec, target: str) -> str:
+        if target not in self.specs:
+            return f"takes back {target!r}, which is not in the graph"
+        if target == task.id or target in self.cleanup or self.specs[target].takes_back:
+            return f"takes back {target!r}, which brings things back itself"
         return ""
 
     def _undo_fault(self, task: TaskSpec) -> str:
@@ -170,7 +196,7 @@ class TaskGraph(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             return f"undoes {target.id!r}, which brings things back itself"
         if self.undos[target.id] != task.id:
             return f"undoes {target.id!r}, and so does {self.undos[target.id]!r}"
-        if task.needs or task.when == "failed" or task.one_way:
+        if task.needs or task.when == "failed" or task.one_way or task.takes_back:
             return "undoes: it has no needs, no condition and no way of its own"
         if task.settled_by and (settles is None or settles.undoes):
             return f"is settled by {task.settled_by!r}, which is no task that could"
@@ -181,7 +207,10 @@ def _cut(task: TaskSpec, inside: set[str], undone_before: tuple[str, ...]) -> Ta
     if task.undoes and task.undoes not in inside:
         return msgspec.structs.replace(task, needs=undone_before, undoes="", settled_by="")
     needs = tuple(need for need in task.needs if need in inside)
-    return msgspec.structs.replace(task, needs=needs, when=task.when if needs else "succeeded")
+    taken = tuple(target for target in task.takes_back if target in inside)
+    settled_by = task.settled_by if task.settled_by in inside else ""
+    when = task.when if needs else "succeeded"
+    return msgspec.structs.replace(task, needs=needs, when=when, takes_back=taken, settled_by=settled_by)
 
 
 def _fault(task_id: str, message: str) -> Invalid:

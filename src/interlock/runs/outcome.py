@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from interlock.runs import model as m
 from interlock.runs.graph import TaskSpec
-from interlock.runs.undoing import is_needless
+from interlock.runs.undoing import broke_on_the_way, is_needless, is_settled, is_taken_back
 from interlock.tools.model import Effect
 
 ROLLBACK = "rollback"
@@ -23,7 +23,8 @@ def finished(state: m.RunState, at: str) -> m.RunFinished:
 def end(state: m.RunState, event: m.RunFinished) -> m.RunFinished:
     """``event`` with the summary, where the run did not complete and its graph says what undoes what."""
     graph = state.run.graph
-    if event.status is m.RunStatus.COMPLETED or not (graph.undos or any(spec.one_way for spec in graph)):
+    says_something = graph.undos or graph.takers or any(spec.one_way for spec in graph)
+    if event.status is m.RunStatus.COMPLETED or not says_something:
         return event
     return m.RunFinished(at=event.at, status=event.status, error=event.error, summary=_summary(state))
 
@@ -60,7 +61,7 @@ def _summary(state: m.RunState) -> m.RunSummary:
     never_begun: list[str] = []
     for spec in graph:
         changes = spec.effect is not Effect.READ or spec.one_way or spec.id in graph.undos
-        if spec.id in graph.cleanup or not changes:
+        if spec.id in graph.cleanup or spec.takes_back or not changes:
             continue
         if not state.tasks[spec.id].began:
             never_begun.append(spec.id)
@@ -74,25 +75,35 @@ def _summary(state: m.RunState) -> m.RunSummary:
 
 
 def _brought_back(state: m.RunState) -> Iterator[str]:
-    """What was undone by its own undo, or by a branch to its end that reacts to it."""
+    """What was undone by its own undo, or taken back by something else; where nothing says what a branch takes back, by one to
+    its end that reacts to it."""
     graph = state.run.graph
     walked = _walked_back(state)
     for spec in graph:
         if spec.undoes and state.tasks[spec.id].status is m.TaskStatus.COMPLETED:
             yield spec.undoes
-        elif spec.when == "failed" and spec.branch in walked:
+        elif is_taken_back(state, spec.id):
+            yield spec.id
+        elif spec.when == "failed" and spec.branch in walked and not graph.takers:
             yield from (need for need in spec.needs if need not in graph.reactions and not graph.specs[need].one_way)
 
 
 def _why_left(state: m.RunState, spec: TaskSpec) -> str:
     """Why what a task began is still there against the run's will; empty where it is meant to stay."""
-    if spec.one_way:
-        return f"cannot be undone: {spec.one_way}"
     task = state.tasks[spec.id]
+    is_completed = task.status is m.TaskStatus.COMPLETED
+    if spec.one_way:
+        return "" if is_completed and is_settled(state, spec) else f"cannot be undone: {spec.one_way}"
     undo_id = state.run.graph.undos.get(spec.id)
     if undo_id is None:
-        return "" if task.status is m.TaskStatus.COMPLETED else f"{task.status} half-way, and nothing undoes it"
+        if broken := broke_on_the_way(state, spec.id):
+            return _why_not_undone(state, broken)
+        return "" if is_completed else f"{task.status} half-way, and nothing undoes it"
     if is_needless(state, state.run.graph.specs[undo_id]):
         return ""
+    return _why_not_undone(state, undo_id)
+
+
+def _why_not_undone(state: m.RunState, undo_id: str) -> str:
     undo = state.tasks[undo_id]
     return f"{undo_id} {undo.status}: {undo.error.get('message', '') or undo.reason}"

@@ -18,6 +18,7 @@ from interlock.faces.cli.views.run import Progress, RunView
 LATEST = "latest"
 """Stands for the newest run wherever a run's id is taken."""
 APPEARS_WITHIN_S = 30.0
+SETTLES_WITHIN_S = 10.0
 LOOK_EVERY_S = 0.1
 REFRESHES_PER_S = 5
 INTERRUPTED = 130
@@ -36,7 +37,19 @@ def watch_to_the_end(api: Api, run_or_plan: str, *, is_plain: bool, as_json: boo
         return INTERRUPTED
     if as_json:
         show_json(api.get("runs", run_id))
+    elif status != "completed":
+        _say_what_is_now(api, run_id)
     return 0 if status == "completed" else 1
+
+
+def _say_what_is_now(api: Api, run_id: str) -> None:
+    """What the plan says of a run that did not complete, as soon as it knows of that."""
+    deadline = time.monotonic() + SETTLES_WITHIN_S
+    plan_id = api.get("runs", run_id)["plan_id"]
+    while (plan := api.get("plans", plan_id))["state"] in {"approved", "running"} and time.monotonic() < deadline:
+        time.sleep(LOOK_EVERY_S)
+    if plan["reason"]:
+        say(f"{clean(plan_id)} {plan['state'].replace('_', ' ')}: {clean(plan['reason'])}")
 
 
 def run_named(api: Api, name: str) -> str:

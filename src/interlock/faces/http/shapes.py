@@ -164,6 +164,7 @@ def _task_body(state: RunState, task_id: str) -> dict[str, Any]:
     task = state.tasks[task_id]
     about = {"id": spec.id, "title": spec.title, "kind": spec.kind, "effect": str(spec.effect), "branch": spec.branch}
     about |= {"needs": list(spec.needs), "when": spec.when, "undoes": spec.undoes, "one_way": spec.one_way}
+    about |= {"takes_back": list(spec.takes_back)}
     return about | plain(task) | {"duration_s": _seconds(task.started_at, task.ended_at)}
 
 

@@ -19,9 +19,8 @@ def build(plan: Blueprint) -> str | None:
     plan.grant_exactly("checkout", "git.checkout", checkout)
     after, made = _image(plan, after) if facts.image else (_commands(plan, after), {})
     if facts.action == "test":
-        last = plan.add(
-            "clean-up", "discard_build", "remove the work tree", Effect.WRITE, checkout, needs=(after,), retry=STEADY
-        )
+        options: dict[str, Any] = {"needs": (after,), "retry": STEADY, "takes_back": _steps(plan)}
+        last = plan.add("clean-up", "discard_build", "remove the work tree", Effect.WRITE, checkout, **options)
         plan.grant_exactly("clean-up", "git.remove_checkout", checkout)
     else:
         fields = ("release_id", "service", "version", "content", "folder")
@@ -95,11 +94,16 @@ def _push(plan: Blueprint, repository: str, after: str) -> str:
 
 
 def _discard_build(plan: Blueprint, checkout: dict[str, Any]) -> None:
-    steps = tuple(task.id for task in plan.tasks)
     title = "remove the half-built folder if a step fails"
-    options: dict[str, Any] = {"needs": steps, "when": "failed", "branch": "cleanup", "retry": STEADY}
-    plan.add("discard", "discard_build", title, Effect.WRITE, checkout, **options)
+    needs = tuple(task.id for task in plan.tasks)
+    options: dict[str, Any] = {"needs": needs, "when": "failed", "branch": "cleanup", "retry": STEADY}
+    plan.add("discard", "discard_build", title, Effect.WRITE, checkout, takes_back=_steps(plan), **options)
     plan.grant_exactly("discard", "git.remove_checkout", checkout)
+
+
+def _steps(plan: Blueprint) -> tuple[str, ...]:
+    """What leaves its effects in the folder, and is gone with it."""
+    return tuple(task.id for task in plan.tasks if not task.takes_back)
 
 
 def _command(plan: Blueprint, task_id: str, command: Command, after: str) -> str:

@@ -5,7 +5,12 @@ A deployment to one environment, blue-green:
     start -> verify -> switch -> smoke -> watch -> retire
                  \\_ discard (when start or verify went wrong: what serves was not touched)
                               \\_ restore -> recheck -> return -> settle -> take-out   (when switch, smoke or watch went wrong)
+
+Every task that changes the world is taken back by another one, or says that it is one-way.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 from interlock.core.errors import Invalid
 from interlock.plans.blueprints import steps
@@ -17,6 +22,8 @@ from interlock.plans.facts import Facts
 from interlock.runs.graph import TaskGraph
 from interlock.tools.grants import Grant
 from interlock.tools.model import Effect
+
+UNTIL_DEPLOYED = "it serves nobody until it is deployed again"
 
 
 def lay_out(facts: Facts) -> tuple[TaskGraph, tuple[Grant, ...]]:
@@ -38,8 +45,23 @@ def lay_out(facts: Facts) -> tuple[TaskGraph, tuple[Grant, ...]]:
 
 def _deploy(plan: Blueprint) -> None:
     after = build(plan)
-    for environment in plan.facts.environments:
+    environments = plan.facts.environments
+    if plan.recipe.all_or_nothing and len(environments) > 1:
+        settled_by = f"watch-{environments[-1].name}"
+        _together([RollOut(plan, environment, settled_by) for environment in environments], after)
+        return
+    for environment in environments:
         after = RollOut(plan, environment).lay_out(after)
+
+
+def _together(roll_outs: Sequence[RollOut], after: str | None) -> None:
+    """All or nothing. What served before runs on, without traffic, until the last watch has passed: the way back is quick."""
+    for roll_out in roll_outs:
+        after = roll_out.forward(after)
+    for place in reversed(range(len(roll_outs))):
+        roll_outs[place].way_back(roll_outs[place + 1 :])
+    for roll_out in roll_outs:
+        after = roll_out.retire(str(after))
 
 
 def _replace(plan: Blueprint) -> None:
@@ -61,9 +83,8 @@ def _stop(plan: Blueprint) -> None:
             "expects": serving.deployment_id if serving else "",
         }
         title = "lead the traffic nowhere"
-        after = plan.add(
-            f"switch-{environment.name}", "switch", title, Effect.DESTRUCTIVE, nowhere, retry=STEADY, timeout_s=120
-        )
+        options: dict[str, Any] = {"retry": STEADY, "timeout_s": 120, "one_way": UNTIL_DEPLOYED}
+        after = plan.add(f"switch-{environment.name}", "switch", title, Effect.DESTRUCTIVE, nowhere, **options)
         if takes_port:
             plan.grant_point(after, environment.place, "stable")
-        steps.retire(plan, environment, after, "stopped by request", Effect.DESTRUCTIVE)
+        steps.retire(plan, environment, after, "stopped by request", Effect.DESTRUCTIVE, UNTIL_DEPLOYED)

@@ -151,6 +151,7 @@ def switch(
     after: str,
     sources: Sequence[str],
     branch: str = "",
+    takes_back: tuple[str, ...] = (),
 ) -> str:
     """Lead all traffic to what the first of ``sources`` began, and all of them started."""
     serving = environment.serving
@@ -164,8 +165,8 @@ def switch(
         inputs |= outputs(sources[0], "stays")
     else:
         inputs["expects"] = serving.deployment_id if serving else ""
-    retry = PATIENT if branch else STEADY
-    plan.add(task_id, "switch", title, Effect.DEPLOY, inputs, needs=(after,), branch=branch, retry=retry, timeout_s=120)
+    options: dict[str, Any] = {"needs": (after,), "branch": branch, "takes_back": takes_back, "timeout_s": 120}
+    plan.add(task_id, "switch", title, Effect.DEPLOY, inputs, retry=PATIENT if branch else STEADY, **options)
     if takes_port:
         plan.grant_point(task_id, environment.place, "stable")
     return task_id
@@ -213,7 +214,9 @@ def watch(plan: Blueprint, environment: EnvironmentFacts, source: str, after: st
     return plan.add(f"watch-{environment.name}", "watch", f"watch for {seconds:g} s", Effect.READ, inputs, **options)
 
 
-def retire(plan: Blueprint, environment: EnvironmentFacts, after: str, reason: str, effect: Effect = Effect.DEPLOY) -> str:
+def retire(
+    plan: Blueprint, environment: EnvironmentFacts, after: str, reason: str, effect: Effect = Effect.DEPLOY, one_way: str = ""
+) -> str:
     """Stop what served until now."""
     serving = environment.serving
     if serving is None:
@@ -227,15 +230,16 @@ def retire(plan: Blueprint, environment: EnvironmentFacts, after: str, reason: s
     }
     task_id = f"retire-{environment.name}"
     limit_s = 120.0 * max(1, len(serving.instances)) + plan.recipe.drain_s
-    plan.add(task_id, "retire", f"stop {serving.version}", effect, inputs, needs=(after,), retry=PATIENT, timeout_s=limit_s)
+    options: dict[str, Any] = {"needs": (after,), "retry": PATIENT, "timeout_s": limit_s, "one_way": one_way}
+    plan.add(task_id, "retire", f"stop {serving.version}", effect, inputs, **options)
     if plan.recipe.takes_port:
         plan.grant_point(task_id, environment.place, "candidate")
     plan.grant_stop(task_id, serving.target, serving.instances)
     return task_id
 
 
-def discard(plan: Blueprint, environment: EnvironmentFacts, source: str, needs: tuple[str, ...]) -> None:
-    """Take a candidate away that never got traffic."""
+def discard(plan: Blueprint, environment: EnvironmentFacts, source: str, needs: tuple[str, ...]) -> str:
+    """Take a candidate away that never got traffic, and what ``needs`` did to it."""
     task_id = f"discard-{environment.name}"
     inputs = {
         "place": environment.place,
@@ -245,7 +249,8 @@ def discard(plan: Blueprint, environment: EnvironmentFacts, source: str, needs: 
     }
     options: dict[str, Any] = {"needs": needs, "when": "failed", "branch": f"cleanup:{environment.name}"}
     title = "stop the candidate if it does not get healthy; what serves is not touched"
-    plan.add(task_id, "discard", title, Effect.DEPLOY, inputs, retry=PATIENT, timeout_s=300, **options)
+    plan.add(task_id, "discard", title, Effect.DEPLOY, inputs, retry=PATIENT, timeout_s=300, takes_back=needs, **options)
     if plan.recipe.takes_port:
         plan.grant_point(task_id, environment.place, "candidate")
     plan.grant_stop(task_id, plan.recipe.target, None)
+    return task_id

@@ -5,13 +5,17 @@
     canary      start ▸ verify ▸ smoke ▸ (shift ▸ analyse) for each step ▸ switch ▸ watch ▸ retire
     rolling     (start ▸ verify ▸ shift ▸ thin) for each batch ▸ switch ▸ smoke ▸ watch ▸ retire
 
-What goes wrong before the candidate has any traffic discards it; what goes wrong afterwards takes the way back.
+Migrations come before all of that. What goes wrong before the candidate has any traffic discards it; what goes wrong afterwards
+takes the way back.
 """
+
+from collections.abc import Sequence
 
 from interlock.delivery.model import Instance
 from interlock.plans.blueprints import steps
 from interlock.plans.blueprints.blueprint import Blueprint, has_port
-from interlock.plans.blueprints.wayback import rollback_branch
+from interlock.plans.blueprints.migrations import migrate
+from interlock.plans.blueprints.wayback import Taken, rollback_branch
 from interlock.plans.facts import EnvironmentFacts
 from interlock.sources.model import CanaryStep
 
@@ -19,31 +23,70 @@ TO_CANDIDATE = "lead the traffic to the candidate"
 
 
 class RollOut:
-    """The tasks of one environment while they are laid out. ``guards`` take the way back when they fail."""
+    """The tasks of one environment while they are laid out. Its migrations are accepted once ``settled_by`` has completed: by
+    default its own watch."""
 
-    def __init__(self, plan: Blueprint, environment: EnvironmentFacts) -> None:
+    def __init__(self, plan: Blueprint, environment: EnvironmentFacts, settled_by: str = "") -> None:
         self._plan = plan
         self._environment = environment
         self._name = environment.name
+        self._settled_by = settled_by or f"watch-{environment.name}"
         self._count = plan.recipe.replicas if plan.recipe.takes_port else 1
         self._source = f"start-{environment.name}"
         self._guards: list[str] = []
+        """What takes the way back when it fails."""
+        self._stopped: list[str] = []
+        self._moved: list[str] = []
+        self._began: list[str] = []
+        self._straight: tuple[str, ...] = ()
+        self._ends: list[str] = []
+        """The last task of each clean-up."""
 
     def lay_out(self, after: str | None) -> str:
-        """Add the tasks behind ``after``; the last one on the straight way."""
+        """Add all tasks, behind ``after``; the last one on the straight way."""
+        last = self.forward(after)
+        self.way_back()
+        return self.retire(last)
+
+    def forward(self, after: str | None) -> str:
+        """Add what brings the release in and watches it, behind ``after``; the last task."""
+        place = len(self._plan.tasks)
+        after = migrate(self._plan, self._environment, after, self._settled_by)
+        last = self._bring_in(after)
+        added = self._plan.tasks[place:]
+        self._straight = tuple(task.id for task in added if task.when == "succeeded" and not task.undoes)
+        return last
+
+    def way_back(self, later: Sequence["RollOut"] = ()) -> None:
+        """Add the branch that brings back what serves now. It is also taken when something of ``later`` fails, after what was
+        begun there has been brought back or given up."""
+        if self._retires:
+            self._stopped.append(f"retire-{self._name}")
+        taken = Taken(stopped=tuple(self._stopped), moved=tuple(self._moved), began=tuple(self._began))
+        further = [task for other in later for task in (*other._straight, *other._ends)]
+        guards = (*self._guards, *further)
+        self._ends.append(rollback_branch(self._plan, self._environment, self._source, guards, taken))
+
+    def retire(self, after: str) -> str:
+        """Stop what served before, behind ``after``; the last task."""
+        if not self._retires:
+            return after
+        return steps.retire(self._plan, self._environment, after, f"{self._plan.facts.version} took over")
+
+    @property
+    def _retires(self) -> bool:
+        return self._environment.serving is not None and self._plan.facts.action != "rollback"
+
+    def _bring_in(self, after: str | None) -> str:
         match self._strategy():
             case "recreate":
-                last = self._recreate(after)
+                return self._recreate(after)
             case "canary":
-                last = self._canary(after)
+                return self._canary(after)
             case "rolling":
-                last = self._rolling(after)
+                return self._rolling(after)
             case _:
-                last = self._blue_green(after)
-        rollback_branch(self._plan, self._environment, self._source, tuple(self._guards))
-        if self._environment.serving is not None and self._plan.facts.action != "rollback":
-            last = steps.retire(self._plan, self._environment, last, f"{self._plan.facts.version} took over")
-        return last
+                return self._blue_green(after)
 
     def _strategy(self) -> str:
         """Where nothing serves that takes a port there is nothing to compare with or to share traffic with."""
@@ -57,6 +100,7 @@ class RollOut:
         if self._environment.serving is not None:
             after = steps.stop_old(self._plan, self._environment, after)
             self._guards.append(after)
+            self._stopped.append(after)
         last = self._begin(after, self._count)
         self._guards += [self._source, last]
         return self._finish(last, (self._source,))
@@ -71,6 +115,7 @@ class RollOut:
         if self._wants_smoke:
             # Asked on the candidate leg, while nobody is served by it yet.
             last = steps.smoke(self._plan, self._environment, self._source, last, kind="candidate")
+            self._began.append(last)
         self._discard(verified, *([last] if last != verified else []))
         for step in self._plan.recipe.steps:
             last = self._canary_step(step, last)
@@ -87,6 +132,7 @@ class RollOut:
         task_id = f"analyse-{name}-{percent}"
         last = steps.analyse(self._plan, self._environment, task_id, step, self._source, shift)
         self._guards += [shift, last]
+        self._moved.append(shift)
         return last
 
     def _rolling(self, after: str | None) -> str:
@@ -115,10 +161,12 @@ class RollOut:
         title = f"share the traffic between the new instances and {len(keep)} old ones"
         shift = steps.shift(plan, environment, f"shift-{name}-{number}", title, after=after, remaining=keep, sources=sources)
         self._guards.append(shift)
+        self._moved.append(shift)
         if not go:
             return shift
         last = steps.thin(plan, environment, f"thin-{name}-{number}", go, len(keep), shift)
         self._guards.append(last)
+        self._stopped.append(last)
         return last
 
     # --- what they share ---
@@ -130,19 +178,23 @@ class RollOut:
         source = self._source + suffix
         joins = "" if number == 1 else self._source
         start = steps.start(plan, environment, source, after, count, joins=joins)
-        return steps.verify(plan, environment, f"verify-{self._name}{suffix}", plan.recipe, source, after=start, count=count)
+        verify = f"verify-{self._name}{suffix}"
+        self._began += [start, verify]
+        return steps.verify(plan, environment, verify, plan.recipe, source, after=start, count=count)
 
     def _discard(self, *checks: str) -> None:
-        steps.discard(self._plan, self._environment, self._source, (self._source, *checks))
+        self._ends.append(steps.discard(self._plan, self._environment, self._source, (self._source, *checks)))
 
     def _finish(self, after: str, sources: tuple[str, ...], *, is_tested: bool = False) -> str:
         """All traffic to the candidate, and the proof that it bears it."""
         plan, environment = self._plan, self._environment
         last = steps.switch(plan, environment, f"switch-{self._name}", TO_CANDIDATE, after=after, sources=sources)
         self._guards.append(last)
+        self._moved.append(last)
         if self._wants_smoke and not is_tested:
             last = steps.smoke(plan, environment, self._source, last)
             self._guards.append(last)
+            self._began.append(last)
         last = steps.watch(plan, environment, self._source, last)
         self._guards.append(last)
         return last

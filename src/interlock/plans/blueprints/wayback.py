@@ -2,32 +2,56 @@
 
 from typing import Any
 
+import msgspec
+
 from interlock.delivery.model import Release
 from interlock.plans.blueprints import steps
 from interlock.plans.blueprints.blueprint import PATIENT, STEADY, Blueprint, Contained, instance_of, outputs
 from interlock.plans.facts import EnvironmentFacts
 from interlock.tools.model import Effect
 
+QUARANTINED = "its content is refused until somebody lifts the quarantine"
 
-def rollback_branch(plan: Blueprint, environment: EnvironmentFacts, source: str, guards: tuple[str, ...]) -> None:
-    """restore ▸ recheck ▸ return ▸ settle ▸ take-out, when one of the guards fails. ``source`` began the bad one."""
+
+class Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """What a way back takes back: tasks that ``stopped`` the old one, ``moved`` traffic, and ``began`` the new one."""
+
+    stopped: tuple[str, ...]
+    moved: tuple[str, ...]
+    began: tuple[str, ...]
+
+
+def rollback_branch(plan: Blueprint, environment: EnvironmentFacts, source: str, guards: tuple[str, ...], taken: Taken) -> str:
+    """restore ▸ recheck ▸ return ▸ settle ▸ take-out, when one of the guards fails; the last of them. ``source`` began the bad
+    one."""
     name, fallback = environment.name, environment.fallback
     branch = f"rollback:{name}"
-    restore = _restore(plan, environment, source, guards, branch)
+    restore = _restore(plan, environment, source, guards, branch, taken.stopped)
     after = restore
     if fallback is not None:
         count = len(environment.serving.instances) if environment.serving else 1
         recheck = f"recheck-{name}"
         after = steps.verify(plan, environment, recheck, fallback.recipe, restore, after=after, count=count, branch=branch)
     back = f"lead the traffic back to {fallback.version}" if fallback else "lead the traffic nowhere"
-    after = steps.switch(plan, environment, f"return-{name}", back, after=after, sources=(restore,), branch=branch)
+    returned = f"return-{name}"
+    after = steps.switch(
+        plan, environment, returned, back, after=after, sources=(restore,), branch=branch, takes_back=taken.moved
+    )
     settled = outputs(restore, "deployment_id")
     options: dict[str, Any] = {"needs": (after,), "branch": branch, "retry": STEADY}
     settle = plan.add(f"settle-{name}", "settle", "count it as good again", Effect.WRITE, settled, **options)
-    take_out(plan, environment, settle, outputs(source, "deployment_id")["deployment_id"], branch=branch)
+    bad = outputs(source, "deployment_id")["deployment_id"]
+    return take_out(plan, environment, settle, bad, branch=branch, takes_back=taken.began)
 
 
-def _restore(plan: Blueprint, environment: EnvironmentFacts, source: str, guards: tuple[str, ...], branch: str) -> str:
+def _restore(
+    plan: Blueprint,
+    environment: EnvironmentFacts,
+    source: str,
+    guards: tuple[str, ...],
+    branch: str,
+    takes_back: tuple[str, ...],
+) -> str:
     serving, fallback = environment.serving, environment.fallback
     instance = _instance(plan, environment, fallback) if fallback else None
     inputs = {
@@ -42,6 +66,7 @@ def _restore(plan: Blueprint, environment: EnvironmentFacts, source: str, guards
     title = f"make sure that {fallback.version} runs" if fallback else "nothing ran before: take the service out of traffic"
     limit_s = 120.0 * max(1, len(serving.instances) if serving else 1)
     options: dict[str, Any] = {"needs": guards, "when": "failed", "branch": branch, "retry": PATIENT, "timeout_s": limit_s}
+    options |= {"takes_back": takes_back}
     task_id = plan.add(f"restore-{environment.name}", "restore", title, Effect.DEPLOY, inputs, **options)
     if instance is not None:
         plan.grant_start(task_id, instance)
@@ -55,7 +80,15 @@ def _instance(plan: Blueprint, environment: EnvironmentFacts, release: Release) 
     return instance_of(release.recipe, "", Contained(image=release.image, port=release.container_port, labels=labels))
 
 
-def take_out(plan: Blueprint, environment: EnvironmentFacts, after: str, deployment: Any, *, branch: str) -> None:
+def take_out(
+    plan: Blueprint,
+    environment: EnvironmentFacts,
+    after: str,
+    deployment: Any,
+    *,
+    branch: str,
+    takes_back: tuple[str, ...] = (),
+) -> str:
     """Quarantine what was bad and stop it: what this run started, or on a rollback by hand what served before it."""
     facts, fallback = plan.facts, environment.fallback
     by_hand = facts.action == "rollback" and not branch
@@ -71,7 +104,9 @@ def take_out(plan: Blueprint, environment: EnvironmentFacts, after: str, deploym
     task_id = f"quarantine-{environment.name}" if by_hand else f"take-out-{environment.name}"
     title = "quarantine the bad content and stop its process"
     options: dict[str, Any] = {"needs": (after,), "branch": branch, "retry": PATIENT, "timeout_s": 300}
+    options |= {"one_way": QUARANTINED} if by_hand else {"takes_back": takes_back}
     plan.add(task_id, "take_out", title, Effect.DEPLOY, inputs, **options)
     known = environment.serving.instances if by_hand and environment.serving else None
     target = environment.serving.target if by_hand and environment.serving else plan.recipe.target
     plan.grant_stop(task_id, target, known)
+    return task_id

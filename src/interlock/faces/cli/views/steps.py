@@ -32,7 +32,7 @@ def outline(content: Doc) -> Iterable[RenderableType]:
         grid.add_column(no_wrap=True)
         grid.add_column(overflow="fold")
         for number, task in tasks:
-            grid.add_row(str(number), Text(task["id"]), _effect(task), Text(task["title"]))
+            grid.add_row(str(number), Text(task["id"]), _effect(task), _marked(task))
         yield section(heading, grid)
 
 
@@ -41,8 +41,11 @@ def steps(content: Doc) -> Iterable[RenderableType]:
     grants: dict[str, list[Doc]] = {}
     for grant in content["grants"]:
         grants.setdefault(grant["task"], []).append(grant)
+    ways_back = _ways_back(content["graph"]["tasks"])
     for heading, tasks in _groups(content):
-        blocks = [part for number, task in tasks for part in (_step(number, task, grants.get(task["id"], [])), Text(" "))]
+        blocks: list[RenderableType] = []
+        for number, task in tasks:
+            blocks += [_step(number, task, grants.get(task["id"], []), ways_back.get(task["id"], [])), Text(" ")]
         yield section(heading, *blocks[:-1])
 
 
@@ -65,7 +68,25 @@ def _heading(task: Doc, environments: list[str]) -> str:
     return f"{where}, only if a step fails"
 
 
-def _step(number: int, task: Doc, grants: list[Doc]) -> RenderableType:
+def _ways_back(tasks: list[Doc]) -> dict[str, list[str]]:
+    """For each step those that take it back."""
+    found: dict[str, list[str]] = {}
+    for task in tasks:
+        for target in _taken(task):
+            found.setdefault(target, []).append(task["id"])
+    return found
+
+
+def _taken(task: Doc) -> list[str]:
+    return [*task.get("takes_back", ()), *([task["undoes"]] if task.get("undoes") else [])]
+
+
+def _marked(task: Doc) -> Text:
+    """What a step does, marked where nothing takes it back."""
+    return Text.assemble((f"one-way: {task['one_way']}; ", "yellow") if task.get("one_way") else "", task["title"])
+
+
+def _step(number: int, task: Doc, grants: list[Doc], ways_back: list[str]) -> RenderableType:
     head = Table.grid(expand=False, padding=(0, 2))
     head.add_column(justify="right", style=DIM, min_width=2)
     head.add_column(overflow="fold")
@@ -79,7 +100,8 @@ def _step(number: int, task: Doc, grants: list[Doc]) -> RenderableType:
         ("may", Group(*(_right(grant) for grant in grants)) if grants else ""),
         ("after" if is_straight(task) or task["when"] == "succeeded" else "if", _needs(task)),
         ("undoes", _undoes(task)),
-        ("one-way", task.get("one_way", "")),
+        ("undone", f"by {' or '.join(ways_back)}" if ways_back else ""),
+        ("one-way", Text(task.get("one_way", ""), style="yellow") if task.get("one_way") else ""),
         ("limits", _limits(task)),
     ]
     return Group(head, Padding(pairs(rows), (0, 0, 0, 4), expand=False))
@@ -104,7 +126,8 @@ def _needs(task: Doc) -> str:
 def _undoes(task: Doc) -> str:
     """What a step takes back, and until when."""
     settled = f", unless {task['settled_by']} has completed" if task.get("settled_by") else ""
-    return f"{task['undoes']}, if the run fails{settled}" if task.get("undoes") else ""
+    when = f", if the run fails{settled}" if task.get("undoes") else ""
+    return ", ".join(_taken(task)) + when
 
 
 def _limits(task: Doc) -> str:
