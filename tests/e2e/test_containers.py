@@ -144,6 +144,19 @@ class TestRollOut:
         assert not (await plane.get("/releases", params={"service": sample.name}))["items"]
 
 
+class TestMigrations:
+    async def test_they_run_in_the_image_with_the_secrets_of_the_service(self, plane: Plane, sample: Sample) -> None:
+        says = "import os; print(os.environ['GREETING'][:4], os.environ['INTERLOCK_ENVIRONMENT'], os.getuid())"
+        sample.write("migrate.py", says)
+        migrate = [{"run": "python3 migrate.py", "one_way": "it only says what it sees"}]
+        sample.release("v1.0.0", contained(migrate=migrate, secrets={"GREETING": "greeting"}))
+        await plane.add(sample)
+        run = await plane.deploy(sample, "v1.0.0")
+        log = await plane.get(f"/runs/{run['run_id']}/tasks/migrate-staging-1/log")
+        assert log["text"].split()[:2] == ["open", "staging"]
+        assert log["text"].split()[2] != "0"
+
+
 class TestBadDays:
     async def test_an_image_deleted_behind_our_back_is_had_again_from_the_registry(
         self, plane: Plane, sample: Sample, container_engine: TestEngine

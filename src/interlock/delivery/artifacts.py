@@ -1,6 +1,8 @@
 """What a release consists of, and whether it is all there: files in a folder, and an image where it runs in containers."""
 
 import asyncio
+from collections.abc import Collection
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -8,6 +10,9 @@ from interlock.core.errors import Conflict
 from interlock.delivery import bundles
 from interlock.delivery.model import Release
 from interlock.tools.containers.ports import ContainerEngine
+
+RELEASE_LABEL = "interlock.release"
+"""Which release an image or a container is of."""
 
 
 class Artifacts(Protocol):
@@ -19,6 +24,10 @@ class Artifacts(Protocol):
 
     async def remove(self, release: Release) -> bool:
         """Take them away; whether there was anything."""
+        ...
+
+    async def sweep(self, known: Collection[str], before: datetime) -> int:
+        """Take away images that were built before then and belong to none of the ``known`` releases; how many."""
         ...
 
 
@@ -46,9 +55,21 @@ class StoredArtifacts:
         """As the protocol says; an image that a container still uses stays until the next time."""
         removed = await asyncio.to_thread(bundles.remove, Path(release.folder))
         if release.image and await self._engine.image(release.image) is not None:
-            try:
-                await self._engine.remove_image(release.image)
-            except Conflict:
-                return removed
-            return True
+            return await self._remove_image(release.image) or removed
         return removed
+
+    async def sweep(self, known: Collection[str], before: datetime) -> int:
+        """As the protocol says: what is left of builds that failed, or whose tests did."""
+        removed = 0
+        for image in await self._engine.images():
+            is_old = not image.created_at or datetime.fromisoformat(image.created_at) < before
+            if is_old and image.labels.get(RELEASE_LABEL) not in known:
+                removed += await self._remove_image(image.image_id)
+        return removed
+
+    async def _remove_image(self, image: str) -> bool:
+        try:
+            await self._engine.remove_image(image)
+        except Conflict:
+            return False
+        return True

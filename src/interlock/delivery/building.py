@@ -36,6 +36,8 @@ class Building:
 
     async def migrate(self, context: TaskContext) -> dict[str, Any]:
         """A migration, or its undo: a command that gets the service's secrets, as an instance of it would."""
+        if "image" in context.inputs:
+            return await self.container_command(context)
         task: MigrateTask = read(MigrateTask, context.inputs)
         return await self._run(context, task, {"secrets": task.secrets})
 
@@ -61,7 +63,8 @@ class Building:
     async def container_command(self, context: TaskContext) -> dict[str, Any]:
         """One of the module's commands, in the image."""
         task: ContainerCommandTask = read(ContainerCommandTask, context.inputs)
-        output = await context.call("container.run", msgspec.to_builtins(task))
+        said = {name: value for name, value in msgspec.to_builtins(task).items() if name in context.inputs}
+        output = await context.call("container.run", said)
         await context.report(f"{output['output_bytes']} bytes of output", key=output["key"])
         return output
 

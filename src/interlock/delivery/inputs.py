@@ -54,6 +54,9 @@ class ContainerCommandTask(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str]
     limits: dict[str, int | float]
     timeout_s: float
+    secrets: dict[str, str] = {}
+    writable: list[str] = []
+    labels: dict[str, str] = {}
 
 
 class PushTask(msgspec.Struct, frozen=True, kw_only=True):

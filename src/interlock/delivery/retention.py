@@ -15,6 +15,8 @@ from interlock.tools.ports import Workloads
 
 log = structlog.get_logger(__name__)
 
+BUILDING = timedelta(hours=6)
+"""No build takes longer."""
 IN_USE: frozenset[DeploymentState] = frozenset({"starting", "live", "good", "paused"})
 
 
@@ -42,12 +44,24 @@ class Retention:
             if await self._artifacts.remove(release):
                 log.info("release.removed", release=release.release_id)
                 removed += 1
+        removed += await self._sweep_images(scope)
         for target in await self._delivery.targets(scope):
             try:
                 removed += await self._sweep_ended(scope, self._targets.of(target))
             except Unavailable as error:
                 log.warning("retention.target_away", target=target, error=str(error))
         return removed
+
+    async def _sweep_images(self, scope: Scope) -> int:
+        if "container" not in await self._delivery.targets(scope):
+            return 0
+        known = {release.release_id for release in await self._delivery.releases(scope, limit=1_000_000)}
+        try:
+            # A build that is under way has an image before its release is on record.
+            return await self._artifacts.sweep(known, self._clock.now() - BUILDING)
+        except Unavailable as error:
+            log.warning("retention.target_away", target="container", error=str(error))
+            return 0
 
     async def _superseded(self, scope: Scope) -> list[Release]:
         pinned = await self._pinned(scope)

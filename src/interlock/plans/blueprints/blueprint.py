@@ -52,6 +52,12 @@ class Blueprint:
         """Give a task the right to a tool with just these arguments."""
         self.grant(task_id, tool, **{name: exactly(value) for name, value in plain(arguments).items()})
 
+    def grant_known(self, task_id: str, tool: str, arguments: dict[str, Any], **rules: Rule) -> None:
+        """Give a task the right to a tool with just these arguments, as far as they are known: what an earlier task of the run
+        makes has no name yet."""
+        fixed = {name: ANYTHING if is_output(value) else exactly(value) for name, value in plain(arguments).items()}
+        self.grant(task_id, tool, **fixed, **rules)
+
     def candidate(self, environment: EnvironmentFacts) -> dict[str, Any]:
         """How an instance of the release that the plan brings is started."""
         facts = self.facts
@@ -72,9 +78,7 @@ class Blueprint:
     def grant_start(self, task_id: str, instance: dict[str, Any]) -> None:
         """The right to start instances like this one, on any port."""
         given = {name: value for name, value in instance.items() if name not in {"target", "takes_port"}}
-        # The image that an earlier task of the run builds has no name yet.
-        fixed = {name: ANYTHING if is_output(value) else exactly(value) for name, value in given.items()}
-        self.grant(task_id, f"{instance['target']}.start", port=Rule(rule="port"), **fixed)
+        self.grant_known(task_id, f"{instance['target']}.start", given, port=Rule(rule="port"))
 
     def grant_point(self, task_id: str, place: Place, kind: str) -> None:
         """The right to lead a leg of the place to ports of this host."""

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from interlock.plans.blueprints.blueprint import ANYTHING, ONCE, PATIENT, STEADY, Blueprint, limits_of, outputs, plain
+from interlock.plans.blueprints.blueprint import ONCE, PATIENT, STEADY, Blueprint, limits_of, outputs
 from interlock.sources.model import Command
-from interlock.tools.grants import exactly
 from interlock.tools.model import Effect
 
 
@@ -79,8 +78,9 @@ def _container_command(plan: Blueprint, task_id: str, command: Command, after: s
     limit_s = plan.facts.command_timeout_s + 60
     options: dict[str, Any] = {"needs": (after,), "timeout_s": limit_s, "retry": STEADY}
     title = f"in the image: {command.text}"
-    plan.add(task_id, "container_command", title, Effect.WRITE, fixed | outputs("image", "image"), **options)
-    plan.grant(task_id, "container.run", image=ANYTHING, **{name: exactly(value) for name, value in plain(fixed).items()})
+    arguments = fixed | outputs("image", "image")
+    plan.add(task_id, "container_command", title, Effect.WRITE, arguments, **options)
+    plan.grant_known(task_id, "container.run", arguments)
     return task_id
 
 
@@ -89,7 +89,7 @@ def _push(plan: Blueprint, repository: str, after: str) -> str:
     options: dict[str, Any] = {"needs": (after,), "timeout_s": 900.0, "retry": PATIENT}
     inputs = fixed | outputs("image", "image")
     task_id = plan.add("push", "push", f"send it to {repository}", Effect.WRITE, inputs, **options)
-    plan.grant(task_id, "image.push", image=ANYTHING, **{name: exactly(value) for name, value in fixed.items()})
+    plan.grant_known(task_id, "image.push", inputs)
     return task_id
 
 

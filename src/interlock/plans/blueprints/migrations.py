@@ -31,15 +31,20 @@ def migrate(plan: Blueprint, environment: EnvironmentFacts, after: str | None, s
 
 def _run(plan: Blueprint, environment: EnvironmentFacts, task_id: str, command: Command, effect: Effect, **options: Any) -> str:
     facts = plan.facts
-    arguments = {
+    about = {"INTERLOCK_ENVIRONMENT": environment.name, "INTERLOCK_PLAN": facts.plan_id, "INTERLOCK_VERSION": facts.version}
+    common = {
         "commands": [list(argv) for argv in command.argv],
-        "folder": facts.folder,
-        "environment": dict(plan.recipe.env)
-        | {"INTERLOCK_ENVIRONMENT": environment.name, "INTERLOCK_PLAN": facts.plan_id, "INTERLOCK_VERSION": facts.version},
+        "environment": dict(plan.recipe.env) | about,
         "secrets": dict(plan.recipe.secrets),
         "timeout_s": facts.command_timeout_s,
     }
+    if plan.recipe.target == "container":
+        instance = plan.candidate(environment)
+        inside = {name: instance[name] for name in ("image", "limits", "writable", "labels")}
+        tool, arguments = "container.run", common | inside
+    else:
+        tool, arguments = "command.run", common | {"folder": facts.folder}
     inputs = {"place": environment.place} | arguments
     plan.add(task_id, "migrate", command.text, effect, inputs, timeout_s=facts.command_timeout_s + 60, **options)
-    plan.grant_exactly(task_id, "command.run", arguments)
+    plan.grant_known(task_id, tool, arguments)
     return task_id
