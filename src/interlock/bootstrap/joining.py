@@ -18,6 +18,7 @@ from interlock.core.clock import Clock, SystemClock
 from interlock.core.scope import Scope, system_scope
 from interlock.db.database import Database
 from interlock.delivery.contracts import IncidentOpened, IncidentResolved
+from interlock.delivery.drills import Drills
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.probing import Observer
 from interlock.delivery.retention import Retention
@@ -30,10 +31,12 @@ from interlock.faces.http.services import Services
 from interlock.inbox.contracts import ItemAnswered
 from interlock.inbox.service import Inbox
 from interlock.plans.approval import ApprovalRules
-from interlock.plans.contracts import PlanApproved, PlanChanged
+from interlock.plans.contracts import PlanApproved, PlanChanged, PlanRefused
+from interlock.plans.drilled import DrillHandlers
 from interlock.plans.gathering import Gathering
 from interlock.plans.handlers import PlanHandlers
 from interlock.plans.launching import Launching
+from interlock.plans.pinned import PinnedWayBack
 from interlock.plans.proposing import Proposing
 from interlock.plans.service import Plans
 from interlock.plans.wayback import WayBack
@@ -109,7 +112,13 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
     followers.append(runs)
 
     gathering = Gathering(
-        sources, delivery, incidents, home / "bundles", _watch_policy(settings), float(settings.task_timeout_s)
+        sources,
+        delivery,
+        incidents,
+        home / "bundles",
+        _watch_policy(settings),
+        float(settings.task_timeout_s),
+        PinnedWayBack(database),
     )
     proposing = Proposing(sources, delivery, gathering, clock, timedelta(hours=settings.plan_lifetime_hours))
     rules = ApprovalRules(sources, delivery, incidents, signer, clock)
@@ -120,6 +129,8 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
     way_back = WayBack(database, plans, runs, launching, delivery, incidents, inbox)
     _subscribe(events, journal_feed, plan_handlers, RunHandlers(database, inbox, runs))
     _subscribe_way_back(events, way_back)
+    drills = Drills(database, events, inbox)
+    _subscribe_drills(events, journal_feed, DrillHandlers(plans, drills))
 
     services = Services(
         tenancy=Tenancy(database, clock),
@@ -128,6 +139,7 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         runs=runs,
         delivery=delivery,
         incidents=incidents,
+        drills=drills,
         observer=observer,
         sources=sources,
         inbox=inbox,
@@ -165,6 +177,11 @@ def _subscribe_way_back(events: Events, way_back: WayBack) -> None:
     events.subscribe("wayback.place", way_back.plan_changed, PlanChanged)
     events.subscribe("wayback.resolved", way_back.incident_resolved, IncidentResolved)
     events.subscribe("wayback.answer", way_back.item_answered, ItemAnswered)
+
+
+def _subscribe_drills(events: Events, journal: JournalFeed, drills: DrillHandlers) -> None:
+    events.subscribe("drills.finished", drills.run_finished, RunEnded, feed=journal)
+    events.subscribe("drills.refused", drills.plan_refused, PlanRefused)
 
 
 def _components(

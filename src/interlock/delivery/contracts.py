@@ -76,3 +76,16 @@ class QuarantineLifted(EventData, frozen=True, kw_only=True):
     service: str
     content: str
     version: str
+
+
+class RollbackDrilled(EventData, frozen=True, kw_only=True):
+    """``outcome`` is proven or failed; ``reason`` says why the rollback would not have worked."""
+
+    event_type = "rollback.drilled"
+    drill_id: str
+    service: str
+    environment: str
+    release_id: str
+    version: str
+    outcome: str
+    reason: str

@@ -15,7 +15,7 @@ from interlock.tools.ports import Host
 
 log = structlog.get_logger(__name__)
 
-IN_USE: frozenset[DeploymentState] = frozenset({"starting", "live", "good", "paused"})
+IN_USE: frozenset[DeploymentState] = frozenset({"starting", "live", "good", "paused", "drilling"})
 
 
 class Retention:

@@ -234,7 +234,7 @@ class Delivery:
         found = _known(await store.deployment(session.connection, deployment_id), deployment_id)
         if not may_become(found.state, state):
             raise Conflict("deployment_state", f"{deployment_id} is {found.state}, it cannot become {state}")
-        if state not in {"starting", "live", "good", "paused"}:
+        if state not in {"starting", "live", "good", "paused", "drilling"}:
             fields.setdefault("ended_at", self._now())
         changed = msgspec.structs.replace(found, state=state, **fields)
         if changed != found:

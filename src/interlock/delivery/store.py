@@ -3,13 +3,13 @@
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import JSON, Column, Integer, LargeBinary, String, Table, UniqueConstraint, insert, select, update
+from sqlalchemy import JSON, Column, Integer, LargeBinary, String, Table, UniqueConstraint, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
 from interlock.db.database import tenant_metadata
-from interlock.delivery.model import Deployment, Incident, Quarantine, Release, Route, Service, Shares
+from interlock.delivery.model import Deployment, Drill, Incident, Quarantine, Release, Route, Service, Shares
 
 services = Table(
     "services",
@@ -59,6 +59,16 @@ quarantines = Table(
     tenant_metadata,
     Column("service", String, primary_key=True),
     Column("content", String, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+
+drills = Table(
+    "drills",
+    tenant_metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("drill_id", String, nullable=False, unique=True),
+    Column("service", String, nullable=False, index=True),
+    Column("environment", String, nullable=False),
     Column("value", LargeBinary, nullable=False),
 )
 
@@ -219,3 +229,20 @@ async def open_incident_of(connection: AsyncConnection, deployment_id: str) -> I
 async def all_incidents(connection: AsyncConnection, state: str | None, limit: int) -> list[Incident]:
     query = select(incidents.c.value).order_by(incidents.c.number.desc()).limit(limit)
     return await _many(connection, query.where(incidents.c.state == state) if state else query, Incident)
+
+
+# --- drills ---
+
+
+async def drill(connection: AsyncConnection, drill_id: str) -> Drill | None:
+    return await _one(connection, drills, drills.c.drill_id == drill_id, Drill)
+
+
+async def add_drill(connection: AsyncConnection, item: Drill) -> None:
+    keys = {name: getattr(item, name) for name in ("drill_id", "service", "environment")}
+    await connection.execute(insert(drills).values(**keys, value=msgspec.json.encode(item)))
+
+
+async def last_drills(connection: AsyncConnection) -> list[Drill]:
+    newest = select(func.max(drills.c.number)).group_by(drills.c.service, drills.c.environment)
+    return await _many(connection, select(drills.c.value).where(drills.c.number.in_(newest)), Drill)

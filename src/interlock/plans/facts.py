@@ -35,6 +35,16 @@ class EnvironmentFacts(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(pin, release_id=self.fallback.release_id, bundle=self.fallback.bundle)
 
 
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a promoted release comes from: what serves there since ``good_since``. ``skipped`` are the environments in between,
+    ``is_backwards`` says that it stands behind a target in promotion order."""
+
+    pin: Pin
+    good_since: str
+    skipped: tuple[str, ...] = ()
+    is_backwards: bool = False
+
+
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """The subject of a plan. ``release`` is an intact build of the same content, which is then not built again."""
 
@@ -60,6 +70,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """For one install, build or test command."""
     reason: str
     """Why somebody wants it, where they said so."""
+    origin: Origin | None = None
+    """Of a promotion."""
+    pinned: Pin | None = None
+    """Of a drill: what the way back of the plan that brought what serves would go to by itself, if there is one."""
 
     @property
     def canary_steps(self) -> tuple[CanaryStep, ...]:

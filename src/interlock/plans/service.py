@@ -13,6 +13,7 @@ from interlock.events.service import Events
 from interlock.inbox.service import Inbox
 from interlock.plans import contracts, store
 from interlock.plans.approval import ApprovalRules, decode
+from interlock.plans.drills import WOULD_FAIL
 from interlock.plans.estimates import durations
 from interlock.plans.model import ENDED, UNDER_WAY, Plan, PlanContent, PlanState, may_become
 from interlock.plans.proposing import Draft, Proposing
@@ -101,7 +102,8 @@ class Plans:
 
     async def _record_refusal(self, scope: Scope, text: str, error: InterlockError) -> None:
         async with self._database.write(scope) as session:
-            data = contracts.PlanRefused(text=text[:500], code=error.code, message=error.message)
+            details = {**error.details, "hint": error.hint} if error.code == WOULD_FAIL else None
+            data = contracts.PlanRefused(text=text[:500], code=error.code, message=error.message, details=details)
             await self._events.publish(session, data, subject="plan:refused")
 
     # --- look ---
@@ -169,6 +171,9 @@ class Plans:
                 raise Conflict("busy", message, where=plan.plan_id, hint="wait for its end, or cancel its run")
 
     async def _supersede_others(self, session: Session, plan: Plan) -> None:
+        if plan.action == "drill":
+            # It changes nothing that another plan was made against.
+            return
         for other in await store.in_states(session.connection, plan.service, ["pending_approval"]):
             if other.plan_id != plan.plan_id and set(other.environments) & set(plan.environments):
                 await self._move(session, other, "superseded", f"{plan.plan_id} was approved for the same place")

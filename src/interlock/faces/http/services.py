@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from interlock.audit.service import Audit
+from interlock.delivery.drills import Drills
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.probing import Observer
 from interlock.delivery.service import Delivery
@@ -31,6 +32,7 @@ class Services:
     runs: Runs
     delivery: Delivery
     incidents: Incidents
+    drills: Drills
     observer: Observer
     sources: Sources
     inbox: Inbox
