@@ -70,8 +70,7 @@ class TestProven:
         await two_versions(plane, sample, SMOKE)
         before = await row(plane, sample)
         assert (before["back_to"]["version"], before["last_drill"]) == ("v1.0.0", None)
-        legs = plane.home / "forwarder"
-        stable = [leg for leg in await plane.inside.forwarder.list() if leg.leg.route == f"{sample.name}.staging"]
+        legs = {path.name: path.read_bytes() for path in (plane.home / "forwarder" / "legs").iterdir()}
         parsed = await plane.post(f"/services/{sample.name}/drill", {"environment": "staging"})
         plan = parsed["plan"]
         assert (plan["action"], plan["version"], plan["changes"]) == ("drill", "v1.0.0", [])
@@ -84,10 +83,12 @@ class TestProven:
         ]  # fmt: skip
         assert answers
         assert set(answers) == {(200, "v1.1.0")}, "no request was lost, and none got to what was drilled"
-        assert legs.is_dir()
-        now = {leg.leg.kind: leg for leg in await plane.inside.forwarder.list() if leg.leg.route == f"{sample.name}.staging"}
-        assert now["stable"] in stable, "the stable leg was not even pointed again"
-        assert now["candidate"].shares == ()
+        now = {path.name: path.read_bytes() for path in (plane.home / "forwarder" / "legs").iterdir()}
+        changed = [name for name, line in now.items() if line != legs.get(name)]
+        assert changed == [f"{sample.name}.staging.candidate"], "the stable leg was not even pointed again"
+        candidate = await plane.inside.forwarder.read(f"{sample.name}.staging", "candidate")
+        assert candidate is not None
+        assert candidate.shares == ()
         after = await row(plane, sample)
         assert {name: after["serving"][name] for name in ("deployment_id", "state", "version", "live_at", "instances")} == {
             name: before["serving"][name] for name in ("deployment_id", "state", "version", "live_at", "instances")
@@ -216,9 +217,14 @@ class TestFailed:
         assert (await plane.do(f"drill {sample.name} in staging"))["status"] == "completed"
 
     async def test_what_cannot_run_beside_another_is_refused(self, plane: Plane, sample: Sample) -> None:
-        sample.release("v1.0.0", {"start": "python3 -I service.py", "health": None})
+        sample.release("v1.0.0", {"start": "sleep 3600", "health": None})
+        sample.release("v1.1.0")
         await plane.add(sample)
         assert (await plane.refusal(f"drill {sample.name} in staging"))["code"] == "nothing_serves"
+        await plane.deploy(sample, "v1.0.0")
+        await plane.deploy(sample, "v1.1.0")
+        refused = await plane.refusal(f"drill {sample.name} in staging", 422)
+        assert refused["code"] == "drill_needs_port"
 
 
 async def test_a_control_plane_killed_in_the_middle_leaves_nothing_running(server: Server, sample: Sample) -> None:

@@ -26,7 +26,7 @@ from interlock.tools.grants import Grant, check_call
 from interlock.tools.http import HttpCheck
 from interlock.tools.process import RunCommand, StartProcess, StopProcess
 from interlock.tools.service import defaults
-from unit.plan_facts import release
+from unit.plan_facts import deployment, release
 
 TOOLS: dict[str, Any] = {
     tool.name: tool for tool in (Checkout, RemoveCheckout, RunCommand, StartProcess, StopProcess, HttpCheck, PointForwarder)
@@ -62,6 +62,10 @@ class World:
         facts = self.facts
         candidate = facts.release or release(facts.version, recipe=facts.analysis.recipe, content=facts.content)
         self.releases[candidate.release_id] = candidate
+        if facts.origin is not None:
+            pin = facts.origin.pin
+            self.known[pin.deployment_id] = deployment(pin.version, pin.environment, release_id=pin.release_id)
+            self.routes[pin.environment] = pin.deployment_id
         for environment in facts.environments:
             if environment.serving is None:
                 continue
@@ -96,7 +100,8 @@ class World:
                 output = await self.bodies[spec.kind](context)
                 self.ended[spec.id] = "failed" if spec.id in going_wrong else "completed"
                 outputs |= {} if spec.id in going_wrong else {spec.id: output}
-                if spec.id in going_wrong and spec.kind in {"delivery.smoke", "delivery.watch"}:
+                blames = inputs.get("deployment_id") and spec.kind in {"delivery.smoke", "delivery.watch"}
+                if spec.id in going_wrong and blames:
                     self.incidents[inputs["deployment_id"]] = f"{spec.id} went wrong"
         return self
 

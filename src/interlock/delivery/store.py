@@ -187,6 +187,20 @@ async def deployments_of(
     return await _many(connection, query, Deployment)
 
 
+async def last_good(connection: AsyncConnection, service_name: str, environment: str, before_id: str) -> Deployment | None:
+    """The newest one that was good; older than the deployment ``before_id`` and of another release, where there is that one."""
+    # What is retired had traffic: only what is live, good or paused can be.
+    where = [deployments.c.service == service_name, deployments.c.environment == environment]
+    where.append(deployments.c.state.in_(["good", "retired"]))
+    columns = (deployments.c.number, deployments.c.release_id)
+    before = (await connection.execute(select(*columns).where(deployments.c.deployment_id == before_id))).first()
+    if before is not None:
+        where += [deployments.c.number < before.number, deployments.c.release_id != before.release_id]
+    query = select(deployments.c.value).where(*where).order_by(deployments.c.number.desc()).limit(1)
+    found = await _many(connection, query, Deployment)
+    return found[0] if found else None
+
+
 async def deployments_in(connection: AsyncConnection, state: str) -> list[Deployment]:
     return await _many(connection, select(deployments.c.value).where(deployments.c.state == state), Deployment)
 
