@@ -1,5 +1,6 @@
 """Drills of rollbacks: the way back is proven beside what serves, without moving traffic, and what they find is made loud."""
 
+import json
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -217,8 +218,10 @@ class TestFailed:
         assert (await plane.do(f"drill {sample.name} in staging"))["status"] == "completed"
 
     async def test_what_cannot_run_beside_another_is_refused(self, plane: Plane, sample: Sample) -> None:
-        sample.release("v1.0.0", {"start": "sleep 3600", "health": None})
-        sample.release("v1.1.0")
+        watch = {"window": 0.5, "interval": 0.1}
+        worker = {"name": sample.name, "version": "1", "module_type": "data_pipeline", "start": "sleep 3600", "watch": watch}
+        for version in ("v1.0.0", "v1.1.0"):
+            sample.release(version, json.dumps(worker))
         await plane.add(sample)
         assert (await plane.refusal(f"drill {sample.name} in staging"))["code"] == "nothing_serves"
         await plane.deploy(sample, "v1.0.0")

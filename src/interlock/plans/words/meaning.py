@@ -60,7 +60,8 @@ class Meaning:
     def finish(self) -> None:
         """Fill in what can only be one, and raise `Doubt` for the first thing that is missing or cannot be."""
         if self.action is None:
-            raise Doubt("What is to be done? Say deploy, roll back, restart, stop, test, build or status.", "missing")
+            verbs = "deploy, promote, roll back, drill, restart, stop, test, build or status"
+            raise Doubt(f"What is to be done? Say {verbs}.", "missing")
         rule = RULES[self.action]
         for part, span in self._said.items():
             if part not in rule.takes:
