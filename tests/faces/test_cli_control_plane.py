@@ -18,6 +18,7 @@ import pytest
 import pytest_asyncio
 from typer.testing import CliRunner, Result
 
+from harness.plane import until
 from harness.sample import Sample
 from harness.server import Server
 from interlock.faces.cli.app import build_app
@@ -120,6 +121,43 @@ async def test_from_words_to_a_watched_run(shell: Shell, sample: Sample) -> None
     assert "✓ healthy" in shell.run("status", "--service", sample.name).stdout
     back = shell.run("rollback", sample.name, "--env", "staging")
     assert back.exit_code == 1, "there is nothing older to go back to"
+    drill = shell.run("drill", sample.name, "--env", "staging", "--yes", "--watch")
+    assert (drill.exit_code, "nothing to go back to" in drill.stderr) == (1, True)
+
+    waits = shell.run("promote", sample.name, "--from", "staging", "--to", "production")
+    assert (waits.exit_code, "confirm-staging" in waits.stdout) == (2, True)
+    done = shell.run("promote", sample.name, "--to", "production", "--yes", "--watch")
+    assert done.exit_code == 0, done.output
+
+
+async def test_a_drill_answers_with_its_exit_code_and_the_status_keeps_it(shell: Shell, sample: Sample) -> None:
+    registered(shell, sample)
+    sample.release("v2")
+    for version in ("v1", "v2"):
+        plan = shell.json("plan", f"deploy {version} of {sample.name} to staging")["plan"]
+        assert shell.run("approve", plan["plan_id"], "--yes", "--watch").exit_code == 0
+    assert "rollback to v1 never proven" in shell.run("status", "--service", sample.name).stdout
+    waits = shell.json("drill", sample.name, "--env", "staging", code=2)
+    assert waits["plan"]["action"] == "drill"
+    run = shell.json("drill", sample.name, "--env", "staging", "--to", "v1", "--yes", "--watch")
+    assert run["status"] == "completed"
+    await shows(shell, "rollback to v1 proven", "status", "--service", sample.name)
+    folder = next(item["folder"] for item in shell.json("releases")["items"] if item["version"] == "v1")
+    Path(folder, "service.py").write_text("damaged")
+    refused = shell.run("drill", sample.name, "--env", "staging", "--yes", "--watch")
+    assert refused.exit_code == 1
+    assert f"the rollback of {sample.name} in staging would not work: service.py is not what was built" in refused.stderr
+    await shows(shell, "failed its drill", "status", "--service", sample.name)
+    await shows(shell, "would not work", "inbox")
+
+
+async def shows(shell: Shell, text: str, *command: str) -> None:
+    """Wait until the command prints the text: what a drill has shown is on record a moment after its end."""
+
+    async def look() -> bool:
+        return text in shell.run(*command).stdout
+
+    await until(look, f"{' '.join(command)} shows {text!r}")
 
 
 async def test_a_no_at_the_terminal_approves_nothing(shell: Shell, sample: Sample) -> None:

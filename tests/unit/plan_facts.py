@@ -4,7 +4,8 @@ from typing import Any
 
 from interlock.delivery.inputs import Place
 from interlock.delivery.model import Deployment, Instance, Release
-from interlock.plans.facts import EnvironmentFacts, Facts
+from interlock.plans.facts import EnvironmentFacts, Facts, Origin
+from interlock.plans.model import Pin
 from interlock.sources.model import Analysis, Command, HealthCheck, Recipe, SmokeTest, WatchPolicy
 from interlock.sources.ports import Ref
 
@@ -73,6 +74,12 @@ def environment(name: str, serving: Release | None = None, count: int = 1) -> En
         instances = tuple(Instance(key=key, port=port) for key, port in zip(keys, ports, strict=True))
         found = deployment(serving.version, name, instances=instances)
     return EnvironmentFacts(place=place(name), serving=found, fallback=serving)
+
+
+def origin(**fields: Any) -> Origin:
+    """What is promoted serves in dev."""
+    pin = Pin(environment="dev", deployment_id="dep_v2_dev", release_id="rel_v2", version="v2", bundle="bundle-v2")
+    return Origin(**({"pin": pin, "good_since": AT} | fields))
 
 
 def facts(action: str = "deploy", **fields: Any) -> Facts:

@@ -31,7 +31,7 @@ from interlock.tools.grants import Grant, check_call
 from interlock.tools.http import HttpCheck
 from interlock.tools.process import RunCommand, StartProcess, StopProcess
 from interlock.tools.service import defaults
-from unit.plan_facts import AT, release
+from unit.plan_facts import AT, deployment, release
 
 TOOLS: dict[str, Any] = {
     tool.name: tool for tool in (Checkout, RemoveCheckout, RunCommand, StartProcess, StopProcess, HttpCheck, PointForwarder)
@@ -71,6 +71,10 @@ class World:
         facts = self.facts
         candidate = facts.release or release(facts.version, recipe=facts.analysis.recipe, content=facts.content)
         self.releases[candidate.release_id] = candidate
+        if facts.origin is not None:
+            pin = facts.origin.pin
+            self.known[pin.deployment_id] = deployment(pin.version, pin.environment, release_id=pin.release_id)
+            self.routes[pin.environment] = pin.deployment_id
         for environment in facts.environments:
             if environment.serving is None:
                 continue
@@ -128,7 +132,7 @@ class World:
         context: Any = Context(self, spec, inputs)
         self.order.append(spec.id)
         output = await self.bodies[spec.kind](context)
-        if not is_good and spec.kind in {"delivery.smoke", "delivery.watch"}:
+        if not is_good and inputs.get("deployment_id") and spec.kind in {"delivery.smoke", "delivery.watch"}:
             self.incidents[inputs["deployment_id"]] = f"{spec.id} went wrong"
         return output
 

@@ -11,7 +11,7 @@ from interlock.plans.launching import bound
 from interlock.runs.graph import references
 from interlock.sources.model import HealthCheck
 from interlock.tools.model import Effect
-from unit.plan_facts import WATCH, environment, facts, recipe, release
+from unit.plan_facts import WATCH, environment, facts, origin, recipe, release
 
 V1 = release("v1")
 V2 = release("v2")
@@ -52,6 +52,8 @@ def test_a_deployment_builds_proves_the_candidate_moves_the_traffic_watches_and_
         (facts(release=V2, strategy="recreate"), "stop start verify switch smoke watch retire"),
         (facts("restart", release=V1), "start verify switch smoke watch retire"),
         (facts("rollback", release=V1), "start verify switch smoke watch quarantine"),
+        (facts("drill", release=V1), "check start verify smoke stop"),
+        (facts("drill", release=V1, recipe=recipe(smoke=())), "check start verify stop"),
         (facts("stop", release=V1), "switch retire"),
         (facts("stop", release=V1, environments=(environment("staging"),)), "switch"),
     ],
@@ -135,8 +137,28 @@ def test_what_moves_traffic_forward_expects_what_served_when_the_plan_was_made()
     assert first["start-staging"].inputs["expects"] == first["switch-staging"].inputs["expects"] == ""
 
 
+def test_a_promotion_looks_at_its_source_before_anything_is_done_and_goes_on_like_a_deployment():
+    graph = graph_of("promote", release=V2, origin=origin())
+    assert straight(graph) == {"confirm-dev": ()} | straight(graph_of(release=V2)) | {"start-staging": ("confirm-dev",)}
+    confirm = graph.specs["confirm-dev"]
+    assert confirm.effect is Effect.READ
+    assert confirm.inputs == {"service": "shop", "environment": "dev", "release_id": "rel_v2"}
+
+
+def test_a_drill_has_no_right_to_the_stable_leg_and_takes_away_whatever_it_has_started():
+    graph, grants = lay_out(facts("drill", release=V1, environments=(environment("staging", V2),)))
+    kinds = {grant.arguments["kind"].value for grant in grants if grant.tool == "forwarder.point"}
+    assert kinds == {"candidate"}
+    abandon = graph.specs["abandon-staging"]
+    assert (abandon.when, set(abandon.needs)) == (
+        "failed",
+        {"start-staging", "verify-staging", "smoke-staging", "stop-staging"},
+    )
+    assert "deployment_id" not in graph.specs["smoke-staging"].inputs, "nothing that serves is to blame"
+
+
 @pytest.mark.parametrize("strategy", ["blue-green", "recreate"])
-@pytest.mark.parametrize("action", ["deploy", "restart", "rollback", "stop"])
+@pytest.mark.parametrize("action", ["deploy", "promote", "restart", "rollback", "drill", "stop"])
 def test_what_a_task_takes_from_another_is_there_before_it_begins(action, strategy):
     graph = graph_of(action, release=V1, strategy=strategy)
 

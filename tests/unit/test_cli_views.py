@@ -361,7 +361,7 @@ def deployed(**observed: Any) -> dict[str, Any]:
 def test_status_says_what_is_wrong_and_nothing_more() -> None:
     rows = [deployed(), deployed(health="unhealthy", reason="the process is exited", restarts=2, routed=False)]
     rows.append({"service": "shop", "environment": "prod", "url": "u", "serving": None})
-    text = shown(delivery.status({"items": rows}), 160)
+    text = shown(delivery.status({"items": rows}, NOW), 160)
     assert "✓ healthy" in text
     assert "fine" not in text
     assert "✗ unhealthy" in text

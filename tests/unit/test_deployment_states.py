@@ -15,7 +15,7 @@ from interlock.sources.model import Command, HealthCheck, WatchPolicy
 from unit.plan_facts import command, recipe
 
 STATES: tuple[DeploymentState, ...] = get_args(DeploymentState)
-ENDED = {"retired", "failed", "rolled_back"}
+ENDED = {"retired", "failed", "rolled_back", "drilled"}
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,8 @@ ENDED = {"retired", "failed", "rolled_back"}
         ("good", "paused", "good"),
         ("good", "paused", "retired"),
         ("live", "paused", "rolled_back"),
+        ("drilling", "drilled"),
+        ("drilling", "failed"),
     ],
 )
 def test_the_ways_of_a_deployment(way):
@@ -56,6 +58,9 @@ def test_what_has_ended_never_comes_back(ended):
         ("good", "live", "the watch is passed once"),
         ("paused", "live", "it comes back as what it was proven to be"),
         ("live", "starting", "it is started once"),
+        ("drilling", "live", "what is drilled is never led traffic to"),
+        ("drilling", "good", "what is drilled is nothing to go back to"),
+        ("drilled", "good", "what was drilled is nothing to go back to"),
     ],
 )
 def test_a_step_that_would_tell_a_lie_is_refused(now, then, why):

@@ -12,11 +12,12 @@ from interlock.plans.blueprints.layout import lay_out
 from interlock.tools.grants import check_call
 from interlock.tools.model import Effect
 from interlock.tools.service import defaults
-from unit.plan_facts import environment, facts, place, recipe, release
+from unit.plan_facts import environment, facts, origin, place, recipe, release
 from unit.plan_world import TOOLS, World
 
 V1 = release("v1")
 V2 = release("v2")
+THREE = release("v1", recipe=recipe(replicas=3, smoke=()))
 WORKER = release("v1", recipe=recipe(takes_port=False))
 TWO = (environment("staging", V1), environment("production", V1))
 PLANS: dict[str, Any] = {
@@ -35,6 +36,9 @@ PLANS: dict[str, Any] = {
     "restart": facts("restart", release=V1),
     "rollback": facts("rollback", release=V1, environments=(environment("staging", V2),)),
     "stop": facts("stop", release=V1),
+    "promote": facts("promote", release=V2, origin=origin()),
+    "drill": facts("drill", release=V1, environments=(environment("staging", V2),)),
+    "drill of several": facts("drill", release=THREE, recipe=THREE.recipe, environments=(environment("staging", V2),)),
     "canary": facts(strategy="canary"),
     "rolling": facts(recipe=recipe(replicas=3), strategy="rolling", environments=(environment("staging", V1, count=3),)),
 }

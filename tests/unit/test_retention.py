@@ -112,7 +112,7 @@ async def test_the_newest_builds_are_kept_whether_they_were_deployed_or_not(reco
     assert await sweep() == 0, "what is gone is not counted again"
 
 
-@pytest.mark.parametrize("state", ["starting", "live", "good", "paused"])
+@pytest.mark.parametrize("state", ["starting", "live", "good", "paused", "drilling"])
 async def test_a_release_in_use_is_pinned_however_old(records, sweep, state):
     records.build("v1", "v2", "v3", "v4")
     records.deploy("v1", state)
@@ -120,7 +120,7 @@ async def test_a_release_in_use_is_pinned_however_old(records, sweep, state):
     assert records.left() == ["v1", "v3", "v4"]
 
 
-@pytest.mark.parametrize("state", ["retired", "failed", "rolled_back"])
+@pytest.mark.parametrize("state", ["retired", "failed", "rolled_back", "drilled"])
 async def test_a_release_that_nobody_uses_any_more_is_not(records, sweep, state):
     records.build("v1", "v2", "v3", "v4")
     records.deploy("v1", state)

@@ -75,6 +75,7 @@ def summary(result: Understood) -> dict[str, Any]:
         "action": result.action,
         "service": result.service,
         "version": version,
+        "source": result.source,
         "environments": list(result.environments),
         "post_steps": list(result.post_steps),
         "strategy": result.constraints.strategy,

@@ -3,9 +3,11 @@
 from interlock.core.clock import Clock
 from interlock.delivery.analysing import Analysing
 from interlock.delivery.building import Building
+from interlock.delivery.drilling import Drilling
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.ports import Forwarder
 from interlock.delivery.probing import Observer
+from interlock.delivery.promoting import Promoting
 from interlock.delivery.recovery import Recovery
 from interlock.delivery.service import Delivery
 from interlock.delivery.signals import SignalSources
@@ -33,6 +35,8 @@ def executors(
     watching = Watching(delivery, incidents, observer, clock)
     analysing = Analysing(delivery, incidents, observer, sources, clock)
     recovery = Recovery(delivery, incidents, starting, targets, drain)
+    drilling = Drilling(delivery, incidents, starting)
+    promoting = Promoting(delivery, incidents)
     return {
         "delivery.checkout": building.checkout,
         "delivery.discard_build": building.discard,
@@ -56,4 +60,8 @@ def executors(
         "delivery.restore": recovery.restore,
         "delivery.settle": recovery.settle,
         "delivery.take_out": recovery.take_out,
+        "delivery.drill_check": drilling.check,
+        "delivery.drill_start": drilling.start,
+        "delivery.drill_end": drilling.end,
+        "delivery.confirm": promoting.confirm,
     }

@@ -11,12 +11,13 @@ from interlock.bootstrap.control_plane import ControlPlane
 from interlock.bootstrap.executors import executors
 from interlock.bootstrap.notifying import join_notifications
 from interlock.bootstrap.outside import reach, toolbox
-from interlock.bootstrap.reacting import subscribe_facts, subscribe_plans, subscribe_way_back
+from interlock.bootstrap.reacting import subscribe_drills, subscribe_facts, subscribe_plans, subscribe_way_back
 from interlock.core.clock import Clock, SystemClock
 from interlock.core.scope import system_scope
 from interlock.db.database import Database
 from interlock.delivery.artifacts import StoredArtifacts
 from interlock.delivery.capturing import Capturing
+from interlock.delivery.drills import Drills
 from interlock.delivery.environments import Environments
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.logs import Logs
@@ -32,9 +33,11 @@ from interlock.faces.http.services import Services
 from interlock.inbox.service import Inbox
 from interlock.plans.approval import ApprovalRules
 from interlock.plans.containing import Containing
+from interlock.plans.drilled import DrillHandlers
 from interlock.plans.gathering import Gathering
 from interlock.plans.handlers import PlanHandlers
 from interlock.plans.launching import Launching
+from interlock.plans.pinned import PinnedWayBack
 from interlock.plans.proposing import Proposing
 from interlock.plans.queue import Queue
 from interlock.plans.service import Plans
@@ -70,16 +73,15 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
     tenancy = Tenancy(database, events, clock)
 
     outside = reach(settings, clock, signer, scope.tenant, environ)
-    host, containers, forwarder = outside.host, outside.containers, outside.forwarder
     sources = Sources(outside.git, home / "repositories")
-    artifacts = StoredArtifacts(containers)
+    artifacts = StoredArtifacts(outside.containers)
     ports = (settings.first_port, settings.last_port + 1)
     delivery = Delivery(database, events, artifacts, clock, settings.environments, ports)
     environments = Environments(database, events, tenancy, clock, settings.environments)
     incidents = Incidents(database, events, inbox, clock)
-    targets = Targets({"process": host, "container": containers})
+    targets = Targets({"process": outside.host, "container": outside.containers})
     signals = SignalSources(metrics=outside.prometheus, pages=outside.pages, targets=targets)
-    observer = Observer(targets, forwarder, outside.http, clock)
+    observer = Observer(targets, outside.forwarder, outside.http, clock)
 
     followers: list[Runs] = []
 
@@ -90,7 +92,7 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
 
     equipment = Equipment(
         journal=DatabaseJournal(database, scope, on_commit),
-        executors=executors(delivery, incidents, observer, signals, forwarder, clock),
+        executors=executors(delivery, incidents, observer, signals, outside.forwarder, clock),
         toolbox=toolbox(outside, settings, environ),
         clock=clock,
         scope=scope,
@@ -99,7 +101,7 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
     runs = Runs(database, driver)
     followers.append(runs)
 
-    gathering = _gathering(settings, sources, delivery, incidents)
+    gathering = _gathering(settings, database, sources, delivery, incidents)
     proposing = Proposing(sources, delivery, gathering, clock, timedelta(hours=settings.plan_lifetime_hours))
     rules = ApprovalRules(sources, delivery, incidents, environments, tenancy, signer, clock)
     shelf = Shelf(database, events, inbox)
@@ -111,8 +113,10 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
     way_back = WayBack(database, plans, runs, launching, delivery, incidents, inbox)
     notifying = join_notifications(settings, database, events, journal_feed, inbox, clock, outside.secret)
     capturing = Capturing(database, events, delivery, incidents, targets, sources.history, clock)
+    drills = Drills(database, events, inbox)
     subscribe_plans(events, journal_feed, plan_handlers, RunHandlers(database, inbox, runs))
     subscribe_way_back(events, way_back)
+    subscribe_drills(events, journal_feed, DrillHandlers(plans, drills))
     subscribe_facts(events, capturing)
     services = Services(
         tenancy=tenancy,
@@ -123,6 +127,7 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         environments=environments,
         incidents=incidents,
         capturing=capturing,
+        drills=drills,
         observer=observer,
         logs=Logs(delivery, targets, clock),
         sources=sources,
@@ -132,7 +137,8 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         events=events,
         targets=targets,
         task_logs=TaskLogs(targets, outside.build_logs),
-        components=components(scope, driver, forwarder, delivery, events) | metrics_component(settings, outside.prometheus),
+        components=components(scope, driver, outside.forwarder, delivery, events)
+        | metrics_component(settings, outside.prometheus),
     )
     watcher = Watcher(delivery, incidents, observer, clock)
     retention = Retention(
@@ -146,7 +152,7 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         watcher=watcher,
         queue=queue,
         events=events,
-        forwarder=forwarder,
+        forwarder=outside.forwarder,
         retention=retention,
         courier=notifying.courier,
         scope=scope,
@@ -158,7 +164,7 @@ def _watch_policy(settings: Settings) -> WatchPolicy:
     return WatchPolicy(**{name: getattr(settings, f"watch_{name}") for name in names})
 
 
-def _gathering(settings: Settings, sources: Sources, delivery: Delivery, incidents: Incidents) -> Gathering:
+def _gathering(settings: Settings, database: Database, sources: Sources, delivery: Delivery, incidents: Incidents) -> Gathering:
     images = BaseImages(python=settings.container_python_image, node=settings.container_node_image)
     return Gathering(
         sources=sources,
@@ -168,4 +174,5 @@ def _gathering(settings: Settings, sources: Sources, delivery: Delivery, inciden
         bundles=settings.home / "bundles",
         watch=_watch_policy(settings),
         command_timeout_s=float(settings.task_timeout_s),
+        pinned=PinnedWayBack(database),
     )

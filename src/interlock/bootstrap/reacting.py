@@ -10,7 +10,8 @@ from interlock.delivery.contracts import (
 )
 from interlock.events.service import Events
 from interlock.inbox.contracts import ItemAnswered
-from interlock.plans.contracts import PlanApproved, PlanChanged, PlanDue
+from interlock.plans.contracts import PlanApproved, PlanChanged, PlanDue, PlanRefused
+from interlock.plans.drilled import DrillHandlers
 from interlock.plans.handlers import PlanHandlers
 from interlock.plans.wayback import WayBack
 from interlock.runs.contracts import RunBegan, RunEnded, TaskAsks
@@ -35,6 +36,12 @@ def subscribe_way_back(events: Events, way_back: WayBack) -> None:
     events.subscribe("wayback.place", way_back.plan_changed, PlanChanged)
     events.subscribe("wayback.resolved", way_back.incident_resolved, IncidentResolved)
     events.subscribe("wayback.answer", way_back.item_answered, ItemAnswered)
+
+
+def subscribe_drills(events: Events, journal: JournalFeed, drills: DrillHandlers) -> None:
+    """What a drill has found is kept."""
+    events.subscribe("drills.finished", drills.run_finished, RunEnded, feed=journal)
+    events.subscribe("drills.refused", drills.plan_refused, PlanRefused)
 
 
 def subscribe_facts(events: Events, capturing: Capturing) -> None:

@@ -118,3 +118,16 @@ class EnvironmentFrozen(EventData, frozen=True, kw_only=True):
 class EnvironmentThawed(EventData, frozen=True, kw_only=True):
     event_type = "environment.thawed"
     environment: str
+
+
+class RollbackDrilled(EventData, frozen=True, kw_only=True):
+    """``outcome`` is proven or failed; ``reason`` says why the rollback would not have worked."""
+
+    event_type = "rollback.drilled"
+    drill_id: str
+    service: str
+    environment: str
+    release_id: str
+    version: str
+    outcome: str
+    reason: str

@@ -246,6 +246,31 @@ class QuarantineTask(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: float = 10.0
 
 
+class CheckDrillTask(msgspec.Struct, frozen=True, kw_only=True):
+    """Check that a release could be started again, where the deployment ``expects`` serves."""
+
+    place: Place
+    release_id: str
+    expects: str
+
+
+class EndDrillTask(msgspec.Struct, frozen=True, kw_only=True):
+    """Stop what a drill has started. ``is_proven``: it did all that it should; None for the deployment stands for whatever this
+    run has started."""
+
+    place: Place
+    is_proven: bool
+    deployment_id: str | None = None
+
+
+class ConfirmTask(msgspec.Struct, frozen=True, kw_only=True):
+    """The release that is promoted, and the environment where it must serve and be good."""
+
+    service: str
+    environment: str
+    release_id: str
+
+
 def read(kind: type[Any], inputs: dict[str, Any]) -> Any:
     """The typed inputs of a task. Raises msgspec.ValidationError where the graph and the executor disagree."""
     return msgspec.convert(inputs, kind)

@@ -13,10 +13,11 @@ Health = Literal["healthy", "unhealthy", "unknown"]
 FoundBy = Literal["run", "watch", "host"]
 """Who found what went wrong: the ``run`` that acts on it, or the ``watch`` after the run. ``host``: no release is to blame."""
 IncidentState = Literal["open", "acknowledged", "resolved"]
-DeploymentState = Literal["starting", "live", "good", "paused", "retired", "failed", "rolled_back"]
+DeploymentState = Literal["starting", "live", "good", "paused", "retired", "failed", "rolled_back", "drilling", "drilled"]
 """``starting``: its process was started. ``live``: traffic goes to it, the watch has not passed. ``good``: the watch passed; it
 is what a rollback goes back to. ``paused``: stopped so that another one can take its place. ``retired``: another one took
-over, or it was stopped. ``failed``: it never got traffic. ``rolled_back``: traffic was taken from it because it was bad."""
+over, or it was stopped. ``failed``: it never got traffic. ``rolled_back``: traffic was taken from it because it was bad.
+``drilling``: started to prove that it could be, and never led traffic to; ``drilled``: that was proven, and it was stopped."""
 
 _NEXT: dict[DeploymentState, frozenset[DeploymentState]] = {
     "starting": frozenset({"live", "failed"}),
@@ -26,6 +27,8 @@ _NEXT: dict[DeploymentState, frozenset[DeploymentState]] = {
     "retired": frozenset(),
     "failed": frozenset(),
     "rolled_back": frozenset(),
+    "drilling": frozenset({"drilled", "failed"}),
+    "drilled": frozenset(),
 }
 
 
@@ -169,6 +172,22 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     resolved_by: str = ""
     acknowledged_at: str = ""
     acknowledged_by: str = ""
+
+
+class Drill(msgspec.Struct, frozen=True, kw_only=True):
+    """A rollback that was tried out beside what served, ``behind``. ``reason`` says why it would not have worked."""
+
+    drill_id: str
+    service: str
+    environment: str
+    release_id: str
+    version: str
+    behind: str
+    outcome: Literal["proven", "failed"]
+    at: str
+    reason: str = ""
+    plan_id: str = ""
+    run_id: str = ""
 
 
 def evenly(ports: Sequence[int], percent: int = 100) -> Shares:

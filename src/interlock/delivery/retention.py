@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 BUILDING = timedelta(hours=6)
 """No build takes longer."""
-IN_USE: frozenset[DeploymentState] = frozenset({"starting", "live", "good", "paused"})
+IN_USE: frozenset[DeploymentState] = frozenset({"starting", "live", "good", "paused", "drilling"})
 
 
 class Retention:

@@ -212,14 +212,8 @@ class Delivery:
     async def last_good(self, scope: Scope, service: str, environment: str, *, before: str = "") -> Deployment | None:
         """The newest deployment that passed its watch; with ``before``, the newest older than that deployment and of other
         content than the one serving."""
-        history = await self.deployments(scope, service, environment, limit=1000)
-        ids = [deployment.deployment_id for deployment in history]
-        older = history[ids.index(before) + 1 :] if before in ids else history
-        unwanted = history[ids.index(before)].release_id if before in ids else ""
-        for deployment in older:
-            if deployment.state in {"good", "retired"} and deployment.live_at and deployment.release_id != unwanted:
-                return deployment
-        return None
+        async with self._database.read(scope) as connection:
+            return await store.last_good(connection, service, environment, before)
 
     async def change(
         self, scope: Scope, deployment_id: str, state: DeploymentState, reason: str, **fields: object
@@ -249,7 +243,7 @@ class Delivery:
         found = _known(await store.deployment(session.connection, deployment_id), deployment_id)
         if not may_become(found.state, state):
             raise Conflict("deployment_state", f"{deployment_id} is {found.state}, it cannot become {state}")
-        if state not in {"starting", "live", "good", "paused"}:
+        if state not in {"starting", "live", "good", "paused", "drilling"}:
             fields.setdefault("ended_at", self._now())
         changed = msgspec.structs.replace(found, state=state, **fields)
         if changed != found:

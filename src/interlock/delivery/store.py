@@ -3,14 +3,14 @@
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import JSON, Column, Integer, LargeBinary, String, Table, UniqueConstraint, insert, select, update
+from sqlalchemy import JSON, Column, Integer, LargeBinary, String, Table, UniqueConstraint, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
 from interlock.db.database import tenant_metadata
 from interlock.delivery.incident_facts import Facts
-from interlock.delivery.model import Deployment, Incident, Quarantine, Release, Route, Service, Shares
+from interlock.delivery.model import Deployment, Drill, Incident, Quarantine, Release, Route, Service, Shares
 from interlock.delivery.rules import EnvironmentRules
 
 services = Table(
@@ -61,6 +61,16 @@ quarantines = Table(
     tenant_metadata,
     Column("service", String, primary_key=True),
     Column("content", String, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+
+drills = Table(
+    "drills",
+    tenant_metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("drill_id", String, nullable=False, unique=True),
+    Column("service", String, nullable=False, index=True),
+    Column("environment", String, nullable=False),
     Column("value", LargeBinary, nullable=False),
 )
 
@@ -207,6 +217,20 @@ async def deployments_of(
     return await _many(connection, query, Deployment)
 
 
+async def last_good(connection: AsyncConnection, service_name: str, environment: str, before_id: str) -> Deployment | None:
+    """The newest one that was good; older than the deployment ``before_id`` and of another release, where there is that one."""
+    # What is retired had traffic: only what is live, good or paused can be.
+    where = [deployments.c.service == service_name, deployments.c.environment == environment]
+    where.append(deployments.c.state.in_(["good", "retired"]))
+    columns = (deployments.c.number, deployments.c.release_id)
+    before = (await connection.execute(select(*columns).where(deployments.c.deployment_id == before_id))).first()
+    if before is not None:
+        where += [deployments.c.number < before.number, deployments.c.release_id != before.release_id]
+    query = select(deployments.c.value).where(*where).order_by(deployments.c.number.desc()).limit(1)
+    found = await _many(connection, query, Deployment)
+    return found[0] if found else None
+
+
 async def deployments_in(connection: AsyncConnection, state: str) -> list[Deployment]:
     return await _many(connection, select(deployments.c.value).where(deployments.c.state == state), Deployment)
 
@@ -260,3 +284,20 @@ async def keep_incident_facts(connection: AsyncConnection, found: Facts) -> Fact
     statement = upsert(facts).values(incident_id=found.incident_id, value=msgspec.json.encode(found))
     await connection.execute(statement.on_conflict_do_nothing(index_elements=["incident_id"]))
     return await incident_facts(connection, found.incident_id) or found
+
+
+# --- drills ---
+
+
+async def drill(connection: AsyncConnection, drill_id: str) -> Drill | None:
+    return await _one(connection, drills, drills.c.drill_id == drill_id, Drill)
+
+
+async def add_drill(connection: AsyncConnection, item: Drill) -> None:
+    keys = {name: getattr(item, name) for name in ("drill_id", "service", "environment")}
+    await connection.execute(insert(drills).values(**keys, value=msgspec.json.encode(item)))
+
+
+async def last_drills(connection: AsyncConnection) -> list[Drill]:
+    newest = select(func.max(drills.c.number)).group_by(drills.c.service, drills.c.environment)
+    return await _many(connection, select(drills.c.value).where(drills.c.number.in_(newest)), Drill)

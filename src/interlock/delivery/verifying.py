@@ -86,7 +86,7 @@ class Verifying:
 
     async def _restarts_so_far(self, deployment: Deployment, instance: Instance) -> int:
         """A candidate must not have been restarted at all; one that has served before may have been, some time."""
-        if deployment.state == "starting":
+        if deployment.state in {"starting", "drilling"}:
             return 0
         return (await self._targets.of(deployment.target).status(instance.key)).restarts
 

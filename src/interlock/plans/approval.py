@@ -11,8 +11,10 @@ from interlock.core.signing import Signer
 from interlock.db.session import Session
 from interlock.delivery.environments import UNRULED, Environments
 from interlock.delivery.incidents import Incidents
+from interlock.delivery.promoting import Promoting
 from interlock.delivery.service import Delivery
 from interlock.plans.demands import Demands, demands_of
+from interlock.plans.drills import DrillRules
 from interlock.plans.model import Approval, Plan, PlanContent, approval_message, is_altered
 from interlock.sources.model import Finding
 from interlock.sources.service import Sources
@@ -41,6 +43,8 @@ class ApprovalRules:
         self._incidents = incidents
         self._signer = signer
         self._clock = clock
+        self._promoting = Promoting(delivery, incidents)
+        self._drills = DrillRules(delivery, incidents)
 
     async def demands(self, scope: Scope, plan: Plan) -> Demands:
         """What the plan's environments ask of it by the rules and the people of this moment."""
@@ -124,9 +128,15 @@ class ApprovalRules:
                 raise Conflict("environment_changed", message, where=content.plan_id, hint="make a new plan")
             if pin.release_id:
                 await self._check_way_back(scope, content, pin.release_id)
-        if content.action in {"rollback", "restart"}:
+        if content.source is not None:
+            source = content.source
+            await self._promoting.check(scope, content.service, source.environment, source.release_id)
+        if content.action == "drill":
+            release = await self._delivery.release(scope, content.release_id)
+            await self._drills.check(scope, release, content.environments[0], content.pins[0].version)
+        if content.action in {"rollback", "restart", "promote"}:
             await self._delivery.check_intact(await self._delivery.release(scope, content.release_id))
-        if content.action in {"deploy", "rollback"}:
+        if content.action in {"deploy", "rollback", "promote"}:
             await self._incidents.check_not_quarantined(scope, content.service, content.content)
         return await self._check_ref(scope, content) if content.action in SOURCE_ACTIONS else ()
 

@@ -1,5 +1,7 @@
 """Events of plans; the subject is ``plan:<id>``."""
 
+from typing import Any
+
 from interlock.events.model import EventData
 
 
@@ -20,6 +22,8 @@ class PlanRefused(EventData, frozen=True, kw_only=True):
     text: str
     code: str
     message: str
+    details: dict[str, Any] | None = None
+    """What the refusal itself is about, with its ``hint``; only where somebody reacts to it."""
 
 
 class PlanSigned(EventData, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from interlock.delivery.windows import Closed
 from interlock.plans.model import Action, Approval, Plan, Terms
 from interlock.tenancy.model import OWNER, User, name_of
 
-BOUND: frozenset[Action] = frozenset({"deploy", "restart"})
+BOUND: frozenset[Action] = frozenset({"deploy", "promote", "restart"})
 """What windows and freezes hold back. A way back, or taking something out, is never made to wait."""
 
 

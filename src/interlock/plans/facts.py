@@ -45,6 +45,16 @@ class ImagePlan(msgspec.Struct, frozen=True, kw_only=True):
     container_port: int | None = None
 
 
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a promoted release comes from: what serves there since ``good_since``. ``skipped`` are the environments in between,
+    ``is_backwards`` says that it stands behind a target in promotion order."""
+
+    pin: Pin
+    good_since: str
+    skipped: tuple[str, ...] = ()
+    is_backwards: bool = False
+
+
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """The subject of a plan. ``release`` is an intact build of the same content, which is then not built again."""
 
@@ -72,6 +82,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Why somebody wants it, where they said so."""
     image: ImagePlan | None = None
     """For what runs in containers and is yet to be built."""
+    origin: Origin | None = None
+    """Of a promotion."""
+    pinned: Pin | None = None
+    """Of a drill: what the way back of the plan that brought what serves would go to by itself, if there is one."""
 
     def port(self, environment: EnvironmentFacts) -> int:
         """Where the service is asked: at the forwarder, or where it listens if it can be told no port."""

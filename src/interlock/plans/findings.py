@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from interlock.plans.facts import EnvironmentFacts, Facts
+from interlock.plans.facts import EnvironmentFacts, Facts, Origin
 from interlock.plans.model import Change, FieldChange
 from interlock.plans.outcome import MIGRATION
 from interlock.plans.recipe_changes import recipe_changes
@@ -17,7 +17,11 @@ NOTHING = TaskGraph(tasks=())
 def findings_of(facts: Facts, graph: TaskGraph = NOTHING) -> tuple[Finding, ...]:
     """Everything worth a warning, worst first; ``graph`` is what would be done."""
     found = [*facts.analysis.findings, *_repository(facts), *_one_way(facts, graph)]
-    if facts.action in {"deploy", "restart", "rollback"}:
+    if facts.origin is not None:
+        found += _promotion(facts, facts.origin)
+    if facts.action == "drill":
+        found += [item for environment in facts.environments for item in _drill(facts, environment)]
+    if facts.action in {"deploy", "promote", "restart", "rollback"}:
         found += [*_service(facts), *(item for environment in facts.environments for item in _environment(facts, environment))]
     found += [item for environment in facts.environments for item in _migrations(facts, environment)]
     if facts.action == "stop":
@@ -131,8 +135,41 @@ def _environment(facts: Facts, environment: EnvironmentFacts) -> Iterable[Findin
         yield _info("rollback_proposed", "after the watch, a rollback is proposed in the inbox, not made", environment.name)
 
 
+def _promotion(facts: Facts, origin: Origin) -> Iterable[Finding]:
+    source = origin.pin.environment
+    message = f"the very release that serves in {source} since {origin.good_since[:16]}Z: {facts.release_id}; nothing is built"
+    yield _info("promoted", message, source)
+    if origin.skipped:
+        passed = ", ".join(origin.skipped)
+        hint = f"promote it to {origin.skipped[0]} first, where it can prove itself"
+        yield _warning("promotion_skips", f"{passed} stands in between and is passed over", passed, hint)
+    if origin.is_backwards:
+        message = f"{source} stands behind what it is promoted to, in promotion order"
+        yield _warning("promotion_backwards", message, source, "to undo a deployment, roll it back")
+
+
+def _drill(facts: Facts, environment: EnvironmentFacts) -> Iterable[Finding]:
+    message = f"a rollback now would go to {facts.version} (release {facts.release_id}); no traffic is led to it"
+    yield _info("drill_target", message, environment.name)
+    if facts.pinned is not None and facts.pinned.release_id != facts.release_id:
+        pinned = facts.pinned
+        message = (
+            f"by itself the watch would go back to {pinned.version} (release {pinned.release_id}), which is not drilled here"
+        )
+        hint = f"drill it too: interlock drill {facts.service} --env {environment.name} --to {pinned.version}"
+        if environment.serving is not None and pinned.release_id == environment.serving.release_id:
+            hint = "it serves already: nothing is needed to prove that it can be started"
+        yield _warning("drill_differs", message, environment.name, hint)
+    message = f"{facts.version} is started with its own environment and secrets: whatever it does when it starts, it does"
+    yield _info("drill_starts", message, environment.name)
+    if not facts.analysis.recipe.smoke:
+        yield _info("no_smoke_tests", "it has no smoke tests: its health check alone is proven", "smoke_tests")
+
+
 def changes_of(facts: Facts, commits: dict[str, tuple[str, ...]]) -> tuple[Change, ...]:
     """What becomes different, environment by environment."""
+    if facts.action == "drill":
+        return ()
     then = {"stop": "nothing"}.get(facts.action, facts.version)
     return tuple(
         Change(

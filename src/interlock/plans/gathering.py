@@ -2,15 +2,21 @@
 
 from pathlib import Path
 
+import msgspec
+
 from interlock.core.errors import Conflict, Invalid, NotFound
 from interlock.core.scope import Scope
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.inputs import Place
 from interlock.delivery.model import Deployment, Release, Service, content_of
+from interlock.delivery.promoting import Promoting
 from interlock.delivery.service import Delivery
 from interlock.delivery.watch import as_policy, merge
 from interlock.plans.containing import Containing, contained
+from interlock.plans.drills import DrillRules
 from interlock.plans.facts import EnvironmentFacts, Facts, choose_strategy
+from interlock.plans.pinned import PinnedWayBack
+from interlock.plans.promotion import check_is_meant, check_not_there, origin_of, source_of
 from interlock.plans.words.model import Understood, VersionWords
 from interlock.sources.model import Analysis, WatchPolicy
 from interlock.sources.ports import Ref
@@ -32,6 +38,7 @@ class Gathering:
         bundles: Path,
         watch: WatchPolicy,
         command_timeout_s: float,
+        pinned: PinnedWayBack,
     ) -> None:
         self._sources = sources
         self._delivery = delivery
@@ -40,6 +47,9 @@ class Gathering:
         self._bundles = bundles
         self._watch = watch
         self._command_timeout_s = command_timeout_s
+        self._pinned = pinned
+        self._promoting = Promoting(delivery, incidents)
+        self._drills = DrillRules(delivery, incidents)
 
     async def facts(self, scope: Scope, plan_id: str, wish: Understood, reason: str) -> Facts:
         """Everything that the plan for ``wish`` rests on. Raises NotFound, Invalid or Conflict where no plan can be made."""
@@ -47,6 +57,8 @@ class Gathering:
         places = [await self._place(scope, service, name) for name in wish.environments]
         if wish.action in {"deploy", "build", "test"}:
             return await self._from_source(scope, plan_id, wish, service, places, reason)
+        if wish.action == "promote":
+            return await self._from_environment(scope, plan_id, wish, service, places, reason)
         return await self._from_release(scope, plan_id, wish, service, places, reason)
 
     async def _place(self, scope: Scope, service: Service, environment: str) -> Place:
@@ -124,13 +136,53 @@ class Gathering:
         self, scope: Scope, plan_id: str, wish: Understood, service: Service, places: list[Place], reason: str
     ) -> Facts:
         # What is to go need not be in order: a damaged release can be left behind.
-        leaves = wish.action in {"rollback", "stop"}
+        leaves = wish.action in {"rollback", "drill", "stop"}
         environments = tuple([await self._environment(scope, service, place, leaves=leaves) for place in places])
         release = await self._chosen_release(scope, wish, service, environments)
-        if wish.action != "stop":
+        if wish.action == "drill":
+            await self._check_drill(scope, environments[0], release)
+        elif wish.action != "stop":
             await self._delivery.check_intact(release)
         if wish.action == "rollback":
             await self._incidents.check_not_quarantined(scope, service.name, release.content)
+        facts = self._of_release(plan_id, wish, service, release, environments, reason)
+        serving = environments[0].serving
+        if wish.action == "drill" and serving is not None:
+            return msgspec.structs.replace(facts, pinned=await self._pinned.of(scope, serving))
+        return facts
+
+    async def _check_drill(self, scope: Scope, environment: EnvironmentFacts, release: Release) -> None:
+        if not release.recipe.takes_port:
+            message = f"{release.version} of {release.service} takes no port: it cannot run beside what serves"
+            hint = "write {port} into the start command, or takes_port: true where it reads the variable PORT"
+            raise Invalid("drill_needs_port", message, where=environment.name, hint=hint)
+        behind = environment.serving.version if environment.serving else ""
+        await self._drills.check(scope, release, environment.name, behind)
+
+    async def _from_environment(
+        self, scope: Scope, plan_id: str, wish: Understood, service: Service, places: list[Place], reason: str
+    ) -> Facts:
+        """A promotion: nothing is looked up in the repository but the commits in between."""
+        source = source_of(wish, self._delivery.environments)
+        serving = await self._promoting.proven(scope, service.name, source)
+        release = await self._delivery.release(scope, serving.release_id)
+        check_is_meant(wish, serving, release)
+        await self._delivery.check_intact(release)
+        environments = tuple([await self._environment(scope, service, place) for place in places])
+        check_not_there(release, environments)
+        facts = self._of_release(plan_id, wish, service, release, environments, reason)
+        origin = origin_of(serving, release, wish.environments, self._delivery.environments)
+        return msgspec.structs.replace(facts, mirror=self._sources.mirror(scope, service.repository), origin=origin)
+
+    def _of_release(
+        self,
+        plan_id: str,
+        wish: Understood,
+        service: Service,
+        release: Release,
+        environments: tuple[EnvironmentFacts, ...],
+        reason: str,
+    ) -> Facts:
         analysis = contained(Analysis(tier=1, commit=release.commit, tree="", recipe=release.recipe))
         return Facts(
             plan_id=plan_id,
@@ -164,7 +216,7 @@ class Gathering:
             message = f"nothing of {service.name} serves in {environment.name}"
             hint = f'deploy it first: interlock plan "deploy latest of {service.name} to {environment.name}"'
             raise Conflict("nothing_serves", message, where=environment.name, hint=hint)
-        if wish.action != "rollback":
+        if wish.action not in {"rollback", "drill"}:
             return await self._delivery.release(scope, environment.serving.release_id)
         target = await self._rollback_target(scope, wish, service, environment.serving)
         if target is None:

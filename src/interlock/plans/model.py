@@ -13,7 +13,7 @@ from interlock.tools.grants import Grant
 PlanState = Literal[
     "pending_approval", "approved", "running", "succeeded", "failed", "rolled_back", "rejected", "expired", "superseded"
 ]
-Action = Literal["deploy", "rollback", "test", "build", "restart", "stop", "status"]
+Action = Literal["deploy", "promote", "rollback", "drill", "test", "build", "restart", "stop", "status"]
 
 _NEXT: dict[PlanState, frozenset[PlanState]] = {
     "pending_approval": frozenset({"approved", "rejected", "expired", "superseded"}),
@@ -68,6 +68,8 @@ class PlanContent(msgspec.Struct, frozen=True, kw_only=True):
     graph: TaskGraph
     grants: tuple[Grant, ...]
     pins: tuple[Pin, ...]
+    source: Pin | None = None
+    """Of a promotion: what serves where it comes from, and has to serve there until the run begins."""
 
     def encoded(self) -> bytes:
         """RFC 8785 canonical JSON: the bytes that are stored, hashed and approved."""

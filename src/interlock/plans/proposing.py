@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from interlock.core.clock import Clock, to_text
-from interlock.core.errors import Conflict, Invalid, NotFound, Unavailable
+from interlock.core.errors import Conflict, Internal, Invalid, NotFound, Unavailable
 from interlock.core.ids import new_id
 from interlock.core.scope import Scope
 from interlock.delivery.service import Delivery
@@ -28,7 +28,7 @@ ALIASES = {
     "development": "dev",
 }
 LOG_LINES = 20
-FROM_RELEASES = frozenset({"rollback", "restart", "stop", "status"})
+FROM_RELEASES = frozenset({"promote", "rollback", "drill", "restart", "stop", "status"})
 """Actions that need no repository, and so work while it cannot be reached."""
 
 
@@ -109,10 +109,17 @@ class Proposing:
             await self._sources.sync(scope, service.repository, fresh_within_s=fresh_within_s)
         except Unavailable as error:
             unreachable = error
-        tags = tuple(ref.name for ref in await self._sources.versions(scope, service.repository))
-        branches = tuple(ref.name for ref in await self._sources.branches(scope, service.repository))
-        self._versions[name] = ServiceWords(name=name, tags=tags, branches=branches)
+        try:
+            self._versions[name] = await self._words(scope, name, service.repository)
+        except Unavailable as error:
+            # It was never reached since this control plane was started.
+            unreachable = error
         return unreachable
+
+    async def _words(self, scope: Scope, name: str, repository: str) -> ServiceWords:
+        tags = tuple(ref.name for ref in await self._sources.versions(scope, repository))
+        branches = tuple(ref.name for ref in await self._sources.branches(scope, repository))
+        return ServiceWords(name=name, tags=tags, branches=branches)
 
     async def draft(self, scope: Scope, text: str, wish: Understood, history: dict[str, float], reason: str) -> Draft:
         """The plan for what was understood. Raises whatever makes it impossible, with what to do about it."""
@@ -140,6 +147,7 @@ class Proposing:
             graph=graph,
             grants=grants,
             pins=tuple(environment.pin() for environment in facts.environments),
+            source=facts.origin.pin if facts.origin else None,
         )
         plan = self._describe(scope, text, wish, facts, content, await self._commits(scope, facts))
         watch_s = facts.watch.window_s or 0.0
@@ -178,7 +186,16 @@ class Proposing:
         )
 
     async def _commits(self, scope: Scope, facts: Facts) -> dict[str, tuple[str, ...]]:
-        """For each environment, the log from what serves to what would."""
+        """For each environment, the log from what serves to what would. What comes from releases is not held up by a repository
+        that cannot be reached: then it has none."""
+        try:
+            return await self._logs(scope, facts)
+        except (Unavailable, Internal):
+            if facts.action in FROM_RELEASES:
+                return {}
+            raise
+
+    async def _logs(self, scope: Scope, facts: Facts) -> dict[str, tuple[str, ...]]:
         if not facts.mirror:
             return {}
         olds = {item.name: item.fallback.commit for item in facts.environments if item.fallback is not None}

@@ -11,6 +11,7 @@ from interlock.db.session import Session
 from interlock.events.service import Events
 from interlock.inbox.service import Inbox
 from interlock.plans import contracts, store
+from interlock.plans.drills import WOULD_FAIL
 from interlock.plans.model import ENDED, Plan, PlanState, same_places
 
 LATEST = "latest"
@@ -60,6 +61,9 @@ class Shelf:
     async def supersede_others(self, session: Session, plan: Plan, queues: frozenset[str]) -> None:
         """Take away what waits for approval for the places that ``plan`` changes now, but where plans may queue up
         (``queues``: the environments)."""
+        if plan.action == "drill":
+            # It changes nothing that another plan was made against.
+            return
         for other in await store.in_states(session.connection, plan.service, ["pending_approval"]):
             if other.plan_id != plan.plan_id and set(same_places(plan, other)) - queues:
                 await self.move(session, other, "superseded", f"{plan.plan_id} was approved for the same place")
@@ -68,7 +72,8 @@ class Shelf:
     async def record_refusal(self, scope: Scope, text: str, error: InterlockError) -> None:
         """Put on the record that something was asked for and refused."""
         async with self._database.write(scope) as session:
-            data = contracts.PlanRefused(text=text[:500], code=error.code, message=error.message)
+            details = {**error.details, "hint": error.hint} if error.code == WOULD_FAIL else None
+            data = contracts.PlanRefused(text=text[:500], code=error.code, message=error.message, details=details)
             await self._events.publish(session, data, subject="plan:refused")
 
 

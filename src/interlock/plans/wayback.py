@@ -123,9 +123,16 @@ class WayBack:
                 await self._runs.cancel(scope, plan.run_id, f"{deployment.version} turned bad in {deployment.environment}")
             return
         if not await self._plans.reopen(scope, plan.plan_id, deployment.environment):
+            await self._end_drills(scope, deployment)
             return
         outputs = {task_id: task.output for task_id, task in main.tasks.items()}
         # What has to go is what serves now: after an earlier way back that is not what the plan itself had started.
         start = f"start-{deployment.environment}"
         outputs[start] = outputs.get(start, {}) | {"deployment_id": deployment.deployment_id}
         await self._launching.submit(scope, plan, content, role, bound(content.graph.branch(role), outputs))
+
+    async def _end_drills(self, scope: Scope, deployment: Deployment) -> None:
+        """A way back waits for a deployment, but not for a drill; the end of that brings this here again."""
+        for _, plan in await self._plans.listing(scope, service=deployment.service, state="running"):
+            if plan.action == "drill" and deployment.environment in plan.environments:
+                await self._runs.cancel(scope, plan.run_id, f"{deployment.version} has to be rolled back")

@@ -21,6 +21,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "plans": Entry("plans:plans", "List plans, newest first."),
         "approve": Entry("plans:approve", "Approve exactly what was shown; the run follows."),
         "reject": Entry("plans:reject", "Turn a plan down."),
+        "promote": Entry("ways:promote", "Plan to bring what is good in one environment to the next."),
+        "drill": Entry("ways:drill", "Plan the proof that a rollback would work; no traffic is moved."),
         "rollback": Entry("plans:rollback", "Plan the way back to a release that was good, and approve it."),
     },
     "Runs": {

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from interlock.core.scope import Scope
-from interlock.delivery.model import Route
+from interlock.delivery.model import Drill, Route
 from interlock.faces.http.services import Services
 from interlock.faces.http.shapes import plain
 
@@ -19,11 +19,14 @@ async def board(
         for route in await services.delivery.routes(scope)
         if (service is None or route.service == service) and (not environments or route.environment in environments)
     ]
-    return list(await asyncio.gather(*[_row(services, scope, route) for route in routes]))
+    drills = await services.drills.last(scope)
+    found = [_row(services, scope, route, drills.get((route.service, route.environment))) for route in routes]
+    return list(await asyncio.gather(*found))
 
 
-async def _row(services: Services, scope: Scope, route: Route) -> dict[str, Any]:
+async def _row(services: Services, scope: Scope, route: Route, drill: Drill | None) -> dict[str, Any]:
     row: dict[str, Any] = {"service": route.service, "environment": route.environment, "url": route.url, "serving": None}
+    row |= {"back_to": None, "last_drill": plain(drill) if drill else None}
     if not route.deployment_id:
         return row
     deployment = await services.delivery.deployment(scope, route.deployment_id)
@@ -33,5 +36,8 @@ async def _row(services: Services, scope: Scope, route: Route) -> dict[str, Any]
     if not recipe.takes_port and recipe.port is not None:
         # It is told no port, so the forwarder leads nowhere: it is reached where it listens by itself.
         row["url"] = f"http://127.0.0.1:{recipe.port}"
+    back = await services.delivery.last_good(scope, route.service, route.environment, before=route.deployment_id)
+    if back is not None:
+        row["back_to"] = {"release_id": back.release_id, "version": back.version}
     observed = await services.observer.observe(deployment, health)
     return row | {"serving": plain(deployment) | {"observed": plain(observed)}}

@@ -6,6 +6,7 @@ from typing import Any
 
 from interlock.audit.service import Audit
 from interlock.delivery.capturing import Capturing
+from interlock.delivery.drills import Drills
 from interlock.delivery.environments import Environments
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.logs import Logs
@@ -38,6 +39,7 @@ class Services:
     environments: Environments
     incidents: Incidents
     capturing: Capturing
+    drills: Drills
     observer: Observer
     logs: Logs
     sources: Sources

@@ -78,6 +78,22 @@ class RollBack(Body):
     reason: str = Field(default="", max_length=500)
 
 
+class DrillRollback(Body):
+    environment: str
+    version: str | None = Field(
+        default=None,
+        pattern=r"^\S{1,200}$",
+        description="The version that would be gone back to; the last known good one by default.",
+    )
+
+
+class Promote(Body):
+    environment: str = Field(description="Where the release goes to.")
+    source: str | None = Field(
+        default=None, description="Where it serves and is good; the environment before, in promotion order, by default."
+    )
+
+
 class CancelRun(Body):
     reason: str = Field(default="cancelled by request", max_length=500)
 

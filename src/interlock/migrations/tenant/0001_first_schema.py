@@ -84,6 +84,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("incident_id"),
     )
     op.create_table(
+        "drills",
+        sa.Column("number", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("drill_id", sa.String(), nullable=False),
+        sa.Column("service", sa.String(), nullable=False),
+        sa.Column("environment", sa.String(), nullable=False),
+        sa.Column("value", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("number"),
+        sa.UniqueConstraint("drill_id"),
+    )
+    op.create_index(op.f("ix_drills_service"), "drills", ["service"], unique=False)
+    op.create_table(
         "incidents",
         sa.Column("number", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("incident_id", sa.String(), nullable=False),

@@ -16,6 +16,7 @@ from interlock.core.errors import Invalid
 from interlock.plans.blueprints import steps
 from interlock.plans.blueprints.blueprint import STEADY, Blueprint
 from interlock.plans.blueprints.building import build
+from interlock.plans.blueprints.drill import drill
 from interlock.plans.blueprints.strategies import RollOut
 from interlock.plans.blueprints.wayback import take_out
 from interlock.plans.facts import Facts
@@ -36,6 +37,11 @@ def lay_out(facts: Facts) -> tuple[TaskGraph, tuple[Grant, ...]]:
             build(plan)
         case "restart" | "rollback":
             _replace(plan)
+        case "promote":
+            _promote(plan)
+        case "drill":
+            for environment in facts.environments:
+                drill(plan, environment)
         case "stop":
             _stop(plan)
         case "status":
@@ -70,6 +76,18 @@ def _replace(plan: Blueprint) -> None:
         after = RollOut(plan, environment).lay_out(None)
         if plan.facts.action == "rollback" and environment.serving is not None:
             take_out(plan, environment, after, environment.serving.deployment_id, branch="")
+
+
+def _promote(plan: Blueprint) -> None:
+    """Bring the release that serves elsewhere, after one more look at it there."""
+    after = None
+    if (origin := plan.facts.origin) is not None:
+        pin = origin.pin
+        inputs = {"service": plan.facts.service, "environment": pin.environment, "release_id": pin.release_id}
+        title = f"check that {pin.version} (release {pin.release_id}) still serves and is good in {pin.environment}"
+        after = plan.add(f"confirm-{pin.environment}", "confirm", title, Effect.READ, inputs, retry=STEADY, timeout_s=120)
+    for environment in plan.facts.environments:
+        after = RollOut(plan, environment).lay_out(after)
 
 
 def _stop(plan: Blueprint) -> None:

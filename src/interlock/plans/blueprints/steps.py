@@ -173,7 +173,8 @@ def switch(
 
 
 def smoke(plan: Blueprint, environment: EnvironmentFacts, source: str, after: str, *, kind: str = "stable") -> str:
-    """Run the module's smoke tests against a leg, or where a service that can be told no port listens."""
+    """Run the module's smoke tests against a leg, or where a service that can be told no port listens. What the task ``source``
+    began is blamed for what fails; without it nothing is."""
     facts, recipe = plan.facts, plan.recipe
     port = environment.place.candidate_port if kind == "candidate" else facts.port(environment)
     inputs = {
@@ -182,7 +183,7 @@ def smoke(plan: Blueprint, environment: EnvironmentFacts, source: str, after: st
         "tests": list(recipe.smoke),
         "folder": facts.folder,
         "environment": dict(recipe.env) | {"SERVICE_URL": f"http://127.0.0.1:{port}"},
-        **outputs(source, "deployment_id"),
+        **(outputs(source, "deployment_id") if source else {}),
     }
     task_id = f"smoke-{environment.name}"
     title = "smoke tests: " + ", ".join(test.name for test in recipe.smoke)

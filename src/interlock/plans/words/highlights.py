@@ -10,7 +10,7 @@ from interlock.plans.words.tagging import Tagged
 
 _ROLES: dict[str, Role] = {
     **dict.fromkeys(("service", "pronoun"), "service"),
-    "environment": "environment",
+    **dict.fromkeys(("environment", "source"), "environment"),
     **dict.fromkeys(VERSION_SLOTS, "version"),
     **dict.fromkeys(("strategy", "watch", "number", "unit"), "constraint"),
     **dict.fromkeys(("smoke_tests", "tests"), "step"),

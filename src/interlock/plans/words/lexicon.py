@@ -14,7 +14,7 @@ V = TypeVar("V")
 
 VERSION_SLOTS = frozenset({"version", "tag", "branch", "commit", "latest", "previous"})
 MEANINGFUL_SLOTS = VERSION_SLOTS | frozenset(
-    {"service", "pronoun", "environment", "strategy", "watch", "number", "unit", "smoke_tests", "tests"}
+    {"service", "pronoun", "environment", "source", "strategy", "watch", "number", "unit", "smoke_tests", "tests"}
 )
 """The slots with a meaning of their own; any other slot of a template says the action."""
 

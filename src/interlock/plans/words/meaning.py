@@ -35,6 +35,7 @@ class Meaning:
         self._version_said: tuple[str, Tagged] | None = None
         self._environments: list[SaidEnvironment] = []
         self._only_environment: str | None = None
+        self._source: str | None = None
         self._steps: list[PostStep] = []
         self._step_environments: list[SaidEnvironment] = []
         self._strategy: Strategy | None = None
@@ -59,7 +60,8 @@ class Meaning:
     def finish(self) -> None:
         """Fill in what can only be one, and raise `Doubt` for the first thing that is missing or cannot be."""
         if self.action is None:
-            raise Doubt("What is to be done? Say deploy, roll back, restart, stop, test, build or status.", "missing")
+            verbs = "deploy, promote, roll back, drill, restart, stop, test, build or status"
+            raise Doubt(f"What is to be done? Say {verbs}.", "missing")
         rule = RULES[self.action]
         for part, span in self._said.items():
             if part not in rule.takes:
@@ -77,6 +79,7 @@ class Meaning:
             service=self.service,
             version=self._version,
             environments=self.environments,
+            source=self._source,
             post_steps=tuple(self._steps),
             constraints=Constraints(strategy=self._strategy, watch_s=self._watch_s),
             corrections=self._corrections(),
@@ -90,7 +93,9 @@ class Meaning:
 
     def _corrections(self) -> tuple[Correction, ...]:
         read = [(clause.words[filled.first], filled.slot) for clause, reading in self.readings for filled in reading.filled]
-        return tuple(dict.fromkeys(word.correction for word, slot in read if word.correction and slot in dict(word.names)))
+        kinds = {"source": "environment"}
+        said = [(word.correction, kinds.get(slot, slot) in dict(word.names)) for word, slot in read]
+        return tuple(dict.fromkeys(correction for correction, is_name in said if correction and is_name))
 
     # Taking: one method for each slot of the templates.
 
@@ -100,6 +105,7 @@ class Meaning:
             **dict.fromkeys(("smoke_tests", "tests"), self._take_step),
             "service": self._take_service,
             "environment": self._take_environment,
+            "source": self._take_source,
             "strategy": self._take_strategy,
             "unit": self._take_watch,
         }
@@ -139,13 +145,19 @@ class Meaning:
             return
         if reading.kind in ACTIONS and self._environments:
             raise Doubt(f"Two environments are named; is it {self._quoted(word.span)}?", "ambiguous", word.span)
-        if said.name in self.environments:
+        if said.name in (*self.environments, self._source):
             raise Doubt(f"{self._quoted(word.span)} is named twice. Where else?", "ambiguous", word.span)
         if between := self._said_behind_environments():
             message = f"{self._quoted(between)} holds for every environment. Say it after {self._quoted(word.span)}."
             raise Doubt(message, "ambiguous", between)
         self._environments.append(said)
         self._said.setdefault("environment", word.span)
+
+    def _take_source(self, clause: Clause, _: Reading, filled: Filled) -> None:
+        word = clause.words[filled.first]
+        self._source = word.name("environment")
+        if any(said.name == self._source for said in self._environments):
+            raise Doubt(f"{self._quoted(word.span)} is where it goes. Where does it come from?", "ambiguous", word.span)
 
     def _said_behind_environments(self) -> Span | None:
         """Where something stands that is to be done or heeded after the environments named so far."""
@@ -200,10 +212,9 @@ class Meaning:
                 f"Which version of {quote(str(self.service))}? {one_of(choices)}?", "missing", self._behind_action(), choices
             )
         elif part == "environment" and not self._environments:
-            preposition = "to " if self.action == "deploy" else "on "
-            self._only_environment = self._only(
-                "environment", self._names.environments, self._place_of_environment(), preposition
-            )
+            preposition = "to " if self.action in {"deploy", "promote"} else "on "
+            names = tuple(name for name in self._names.environments if name != self._source)
+            self._only_environment = self._only("environment", names, self._place_of_environment(), preposition)
 
     def _only(self, kind: str, names: tuple[str, ...], place: Span, preposition: str) -> str:
         if len(names) == 1:

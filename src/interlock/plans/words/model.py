@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-Action = Literal["deploy", "rollback", "test", "build", "restart", "stop", "status"]
+Action = Literal["deploy", "promote", "rollback", "drill", "test", "build", "restart", "stop", "status"]
 PostStep = Literal["smoke_tests", "tests"]
 Strategy = Literal["recreate", "rolling", "blue-green", "canary"]
 Role = Literal["action", "service", "version", "environment", "step", "constraint", "grammar", "connector", "filler"]
@@ -71,6 +71,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     service: str | None = None
     version: VersionWords | None = None
     environments: tuple[str, ...] = ()
+    source: str | None = None
     post_steps: tuple[PostStep, ...] = ()
     constraints: Constraints = Constraints()
     highlights: tuple[Highlight, ...] = ()
@@ -82,7 +83,8 @@ class Understood(msgspec.Struct, frozen=True, kw_only=True):
 
     ``service`` is None only for a ``status`` that names none. A service or environment that is needed and was not said is
     filled in where exactly one exists. ``environments`` stand in the order in which they are to be reached; they are empty
-    only where the action can do without. ``post_steps`` follow the action, in the order said.
+    only where the action can do without. ``source`` is the environment that something is promoted from, None where it was not
+    said. ``post_steps`` follow the action, in the order said.
     """
 
     action: Action
@@ -93,6 +95,7 @@ class Understood(msgspec.Struct, frozen=True, kw_only=True):
     constraints: Constraints
     highlights: tuple[Highlight, ...]
     corrections: tuple[Correction, ...]
+    source: str | None = None
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):

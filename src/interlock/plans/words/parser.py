@@ -93,7 +93,7 @@ class _Parser:
 
     def _choose(self, clause: Clause) -> Reading:
         action = self._meaning.action
-        readings = [one for one in read(clause.words, self._words) if one.note.get("action") in (None, action)]
+        readings = [one for one in read(clause.words, self._words) if action in one.note.get("action", [action])]
         for kinds in _AFTER_ACTION if action else _BEFORE_ACTION:
             meanings = {_essence(one): one for one in readings if one.kind in kinds}
             meanings = {key: one for key, one in meanings.items() if not _repeats(one)} or meanings
@@ -118,11 +118,11 @@ class _Parser:
 
     def _fitting_verbs(self, clause: Clause) -> list[str]:
         """The action words, one for each action, that would make a clause of these words."""
-        return [
-            verb
-            for verb in self._words.plain_verbs
-            if read((*tag(scan(verb), self._names, self._words), *clause.words), self._words)
-        ]
+        verbs: dict[str, str] = {}
+        for verb in self._words.plain_verbs:
+            for reading in read((*tag(scan(verb), self._names, self._words), *clause.words), self._words):
+                verbs.setdefault(reading.kind, verb)
+        return list(dict.fromkeys(verbs.values()))
 
     def _ambiguous(self, clause: Clause, readings: Sequence[Reading]) -> Doubt:
         slots = [{filled.first: filled.slot for filled in one.filled if filled.slot in MEANINGFUL_SLOTS} for one in readings]

@@ -26,7 +26,9 @@ _FOLLOWED: frozenset[Part] = frozenset[Part]({"environment", "watch", "smoke_tes
 
 RULES: Mapping[Action, Rule] = {
     "deploy": Rule(("service", "version", "environment"), _FOLLOWED | frozenset[Part]({"strategy"})),
+    "promote": Rule(("service", "environment"), _FOLLOWED | frozenset[Part]({"strategy"})),
     "rollback": Rule(("service", "environment"), _FOLLOWED),
+    "drill": Rule(("service", "environment"), frozenset({"environment"})),
     "restart": Rule(("service", "environment"), _FOLLOWED),
     "stop": Rule(("service", "environment"), frozenset({"environment"})),
     "test": Rule(("service",), frozenset({"environment"})),

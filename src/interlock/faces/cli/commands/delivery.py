@@ -66,7 +66,7 @@ def status(
 ) -> None:
     """Show what serves where, as observed now."""
     page = api_of(ctx).get("status", service=service, environment=env)
-    show(page, views.status, as_json=as_json)
+    show(page, lambda found: views.status(found, SystemClock().now()), as_json=as_json)
 
 
 def releases(ctx: typer.Context, service: ServiceOption = None, limit: Limit = 50, as_json: AsJson = False) -> None:

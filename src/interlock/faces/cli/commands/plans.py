@@ -121,9 +121,14 @@ def rollback(
     """
     api = api_of(ctx)
     parsed = api.post("services", service, "rollback", environment=env, version=to)
+    sentence = f"roll back {service} in {env}" + (f" to {to}" if to else "")
+    decide_about(api, parsed, sentence, yes=yes, watch=watch, as_json=as_json)
+
+
+def decide_about(api: Api, parsed: Doc, sentence: str, *, yes: bool, watch: bool, as_json: bool) -> None:
+    """Approve the plan that was just made, or leave it waiting where there is nobody to ask."""
     proposed = parsed.get("plan")
     if proposed is None or (not yes and (as_json or not is_terminal())):
-        sentence = f"roll back {service} in {env}" + (f" to {to}" if to else "")
         _show_parsed(parsed, sentence, (), is_stored=True, as_json=as_json)
     if proposed is None or (as_json and not yes):
         raise typer.Exit(ASKED)
@@ -138,7 +143,7 @@ def _show_parsed(parsed: Doc, sentence: str, given: Sequence[str], *, is_stored:
     elif parsed["kind"] == "plan":
         show(parsed["plan"], lambda found: plan_summary(found, is_stored=is_stored), as_json=False)
     elif parsed["kind"] == "status":
-        show({"items": parsed["status"]}, status, as_json=False)
+        show({"items": parsed["status"]}, lambda found: status(found, SystemClock().now()), as_json=False)
     else:
         asked = {"text": sentence, "asked": parsed["question"], "given": list(given)}
         show(asked, lambda found: question(found["text"], found["asked"], found["given"]), as_json=False)

@@ -1,5 +1,6 @@
 """Services, releases, what serves where and the quarantine."""
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from rich.console import Group, RenderableType
@@ -34,15 +35,15 @@ def thresholds(service: Doc) -> RenderableType:
     return Group(title(service["name"], "is watched by its own thresholds in later plans"), Text(""), pairs(rows))
 
 
-def status(page: Doc) -> RenderableType:
+def status(page: Doc, now: datetime) -> RenderableType:
     """What serves where, as observed."""
-    rows = [_status_row(row) for row in page["items"]]
+    rows = [_status_row(row, now) for row in page["items"]]
     nothing = "No service is registered; register one: interlock service add NAME --repo PATH_OR_URL"
     headings = ("service", "environment", "version", "health", "address", "notes")
     return listing(headings, rows, nothing, wrapped=("notes",))
 
 
-def _status_row(row: Doc) -> list[RenderableType]:
+def _status_row(row: Doc, now: datetime) -> list[RenderableType]:
     serving = row["serving"]
     if serving is None:
         nothing = Text("nothing", style=DIM)
@@ -55,8 +56,24 @@ def _status_row(row: Doc) -> list[RenderableType]:
         notes.append("no traffic leads to it")
     if serving["state"] != "good":
         notes.append({"live": "under watch"}.get(serving["state"], serving["state"].replace("_", " ")))
-    told = Text(", ".join(notes), style=DIM)
+    told = Text(", ".join([*notes, *_way_back(row, now)]), style=DIM)
     return [row["service"], row["environment"], serving["version"], state(observed["health"]), row["url"], told]
+
+
+def _way_back(row: Doc, now: datetime) -> Iterable[str]:
+    """Where a rollback would go now, and whether that was ever tried."""
+    back, drill = row.get("back_to"), row.get("last_drill")
+    if back is None:
+        return
+    about = f"rollback to {back['version']}"
+    if drill is None:
+        yield f"{about} never proven"
+    elif drill["release_id"] != back["release_id"]:
+        yield f"{about} never proven ({drill['version']} was drilled {since(drill['at'], now)} ago)"
+    elif drill["outcome"] == "proven":
+        yield f"{about} proven {since(drill['at'], now)} ago"
+    else:
+        yield f"{about} failed its drill {since(drill['at'], now)} ago: {drill['reason']}"
 
 
 def releases(page: Doc, now: datetime) -> RenderableType:

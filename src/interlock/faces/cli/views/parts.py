@@ -25,6 +25,7 @@ _STATES: dict[str, tuple[str, str]] = {
     "validating": ("›", _BUSY),
     "starting": ("›", _BUSY),
     "live": ("›", _BUSY),
+    "drilling": ("›", _BUSY),
     "completed": ("✓", _GOOD),
     "succeeded": ("✓", _GOOD),
     "healthy": ("✓", _GOOD),

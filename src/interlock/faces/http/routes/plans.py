@@ -9,7 +9,18 @@ from interlock.core.scope import Scope
 from interlock.faces.http.access import CallerScope, TheServices
 from interlock.faces.http.board import board
 from interlock.faces.http.services import Services
-from interlock.faces.http.shapes import ApprovePlan, Page, ParseCommand, Parsed, RejectPlan, RollBack, plain, plan_body
+from interlock.faces.http.shapes import (
+    ApprovePlan,
+    DrillRollback,
+    Page,
+    ParseCommand,
+    Parsed,
+    Promote,
+    RejectPlan,
+    RollBack,
+    plain,
+    plan_body,
+)
 from interlock.plans.proposing import Draft
 from interlock.plans.words.model import Question
 
@@ -77,6 +88,23 @@ async def roll_back(name: str, body: RollBack, scope: CallerScope, services: The
     target = f" to {body.version}" if body.version else ""
     sentence = ParseCommand(text=f"roll back {name} in {body.environment}{target}")
     return await propose(services, scope, sentence, body.reason)
+
+
+@router.post("/services/{name}/drill", summary="Plan the proof that a rollback would work, without moving traffic")
+async def drill(name: str, body: DrillRollback, scope: CallerScope, services: TheServices) -> Parsed:
+    await services.delivery.service(scope, name)
+    await services.delivery.route(scope, name, body.environment)
+    target = f" to {body.version}" if body.version else ""
+    return await propose(services, scope, ParseCommand(text=f"drill {name} in {body.environment}{target}"))
+
+
+@router.post("/services/{name}/promote", summary="Plan to bring the very release that serves in one environment to another")
+async def promote(name: str, body: Promote, scope: CallerScope, services: TheServices) -> Parsed:
+    await services.delivery.service(scope, name)
+    for environment in (body.environment, *([body.source] if body.source else [])):
+        await services.delivery.route(scope, name, environment)
+    source = f" from {body.source}" if body.source else ""
+    return await propose(services, scope, ParseCommand(text=f"promote {name}{source} to {body.environment}"))
 
 
 def number_of(cursor: str | None) -> int | None:
