@@ -310,6 +310,8 @@ def test_a_step_says_what_undoes_it_or_that_nothing_does() -> None:
     text = shown(whole_plan(plan), width=120)
     assert "test, if the run fails, unless watch-staging has completed" in text
     assert "a message cannot be called back" in text
+    assert "by test-back" in text
+    assert "one-way: a message cannot be called back; tell everybody" in shown(plan_summary(plan), width=140)
 
 
 def test_what_is_in_reserve_appears_only_when_it_is_needed() -> None:

@@ -3,11 +3,12 @@
 import msgspec
 import pytest
 
+from interlock.plans.blueprints.layout import lay_out
 from interlock.plans.facts import EnvironmentFacts
 from interlock.plans.findings import changes_of, findings_of
-from interlock.sources.model import Analysis, Finding, Resources
+from interlock.sources.model import Analysis, Finding, Migration, Resources
 from interlock.sources.ports import Ref
-from unit.plan_facts import deployment, environment, facts, place, recipe, release
+from unit.plan_facts import command, deployment, environment, facts, place, recipe, release
 
 V1 = release("v1")
 BRANCH = Ref(kind="branch", name="main", commit="c" * 40, tree="t" * 40)
@@ -104,3 +105,28 @@ def test_a_stop_ends_in_nothing_and_says_how_to_have_it_back():
 def test_a_service_that_can_be_told_no_port_is_reached_where_it_listens():
     [change] = changes_of(facts(recipe=recipe(takes_port=False, port=9000)), {})
     assert change.url == "http://127.0.0.1:9000/"
+
+
+def test_what_cannot_be_undone_is_said_once_for_each_reason():
+    drop = Migration(command=command("migrate drop"), one_way="drops the column legacy")
+    wish = facts(recipe=recipe(migrate=(drop,)), environments=(environment("staging", V1), environment("production", V1)))
+    [finding] = findings_of(wish, lay_out(wish)[0])
+    message = "migrate-staging-1, migrate-production-1 cannot be undone: drops the column legacy"
+    assert (finding.code, finding.severity, finding.message) == ("one_way", "warning", message)
+    stopping = facts("stop", release=V1)
+    found = [item.message for item in findings_of(stopping, lay_out(stopping)[0]) if item.code == "one_way"]
+    assert found == ["switch-staging, retire-staging cannot be undone: it serves nobody until it is deployed again"]
+
+
+def test_an_ordinary_deployment_has_nothing_one_way():
+    assert findings_of(facts(), lay_out(facts())[0]) == ()
+
+
+def test_what_becomes_of_the_migrations_of_what_serves_is_said():
+    table = Migration(command=command("migrate"), undo=command("migrate --down"))
+    old = release("v1", recipe=recipe(migrate=(table,)))
+    places = (environment("staging", old),)
+    assert "migrations_stay" in codes("rollback", release=release("v0"), environments=places)
+    assert "undo_seen_before" in codes(recipe=recipe(migrate=(table,)), environments=places)
+    other = msgspec.structs.replace(table, undo=command("migrate --down orders"))
+    assert not {"migrations_stay", "undo_seen_before"} & codes(recipe=recipe(migrate=(other,)), environments=places)

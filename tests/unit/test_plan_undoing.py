@@ -1,15 +1,19 @@
 """Every step of a plan says how it is taken back; and wherever a plan goes wrong, that is what happens, in reverse."""
 
 from itertools import product
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from interlock.plans.blueprints.layout import lay_out
+from interlock.plans.launching import bound
+from interlock.plans.outcome import what_is_now
 from interlock.runs import model as m
 from interlock.sources.model import Migration
 from interlock.tools.model import Effect
 from unit.plan_facts import command, environment, facts, recipe, release
+from unit.plan_facts import deployment as make_deployment
 from unit.plan_world import World
 
 TABLE = Migration(command=command("migrate table"), undo=command("migrate table --down"))
@@ -239,3 +243,73 @@ async def test_all_or_nothing_where_nothing_served_leaves_nothing(world, strateg
 async def test_a_test_that_fails_is_taken_back_with_its_folder(world):
     done = await world(facts("test", environments=())).walk("test-1")
     assert done.state.summary == m.RunSummary(undone=("checkout", "install", "test-1"), never_begun=("test-2",))
+
+
+UNTOUCHED = "production was not touched, v1 serves there"
+
+
+def told(world):
+    """What the plan says of the run's end."""
+    content: Any = SimpleNamespace(pins=tuple(item.pin() for item in world.facts.environments))
+    return what_is_now(content, world.facts.version, world.state)
+
+
+@pytest.mark.parametrize(
+    ("about", "broken", "said"),
+    [
+        ({}, "install", "staging was not touched, v1 serves there"),
+        ({"old": None}, "install", "staging was not touched, nothing serves there"),
+        ({}, "verify-staging", "staging still has v1"),
+        ({"old": None}, "verify-staging", "nothing serves in staging, as before"),
+        ({}, "watch-staging", "staging was brought back to v1"),
+        ({"old": None}, "watch-staging", "staging was taken out of traffic; nothing served before"),
+        ({"environments": BOTH}, "install", "staging was not touched, v1 serves there; " + UNTOUCHED),
+        ({"environments": BOTH}, "watch-staging", "staging was brought back to v1; " + UNTOUCHED),
+        ({"environments": BOTH}, "verify-production", "staging has v2; production still has v1"),
+        ({"environments": BOTH}, "watch-production", "staging has v2; production was brought back to v1"),
+        (
+            {"environments": BOTH, "together": True},
+            "verify-production",
+            "staging was brought back to v1; production still has v1",
+        ),
+    ],
+)
+async def test_a_plan_says_what_is_where_when_it_did_not_succeed(world, about, broken, said):
+    assert told(await world(deployment(**about)).walk(broken)) == said
+
+
+async def test_a_plan_says_what_could_not_be_brought_back(world):
+    done = await world(deployment(TABLE)).walk("watch-staging", "restore-staging")
+    first, _, rest = told(done).partition("; ")
+    assert first == "staging could not be brought back to v1: a person has to look"
+    assert "not undone: migrate-staging-1 (unmigrate-staging-1 skipped: restore-staging failed" in rest
+    done = await world(deployment()).walk("verify-staging", "discard-staging")
+    assert told(done).startswith("what runs in staging is not certain: a person has to look; not undone: start-staging")
+
+
+async def test_a_plan_says_where_somebody_else_was_quicker(world):
+    other = make_deployment("v3", "staging", port=20003)
+    found = world(deployment())
+    found.known[other.deployment_id] = other
+
+    async def is_overtaken(_context):
+        found.routes["staging"] = other.deployment_id
+        return {}
+
+    found.bodies["delivery.watch"] = is_overtaken
+    assert told(await found.walk("watch-staging")) == "staging was changed by somebody else meanwhile, and left so"
+
+
+async def test_a_plan_that_succeeded_or_touches_no_environment_says_nothing_of_it(world):
+    assert told(await world(deployment(TABLE)).walk()) == ""
+    assert told(await world(facts("build", environments=())).walk("install")) == ""
+
+
+def test_the_way_back_of_an_environment_alone_takes_nothing_else_along():
+    graph, _ = lay_out(deployment(TABLE, environments=BOTH, together=True))
+    outputs: Any = {task.id: {"deployment_id": "dep_bad", "instances": []} for task in graph}
+    alone = bound(graph.branch("rollback:staging"), outputs)
+    alone.check()
+    steps = [f"{step}-staging" for step in ("restore", "recheck", "return", "settle", "take-out")]
+    assert [task.id for task in alone] == steps
+    assert [task.needs for task in alone] == [(), *((step,) for step in steps[:-1])]

@@ -21,6 +21,8 @@ def what_is_now(content: PlanContent, version: str, run: RunState) -> str:
 def _environment(run: RunState, pin: Pin, version: str) -> str:
     name, before = pin.environment, pin.version
     completed = {task_id for task_id, task in run.tasks.items() if task.status is TaskStatus.COMPLETED}
+    if _is_overtaken(run, name):
+        return f"{name} was changed by somebody else meanwhile, and left so"
     if f"restore-{name}" in run.tasks and run.tasks[f"restore-{name}"].began:
         if f"return-{name}" not in completed:
             return f"{name} could not be brought back{f' to {before}' if before else ''}: a person has to look"
@@ -35,6 +37,13 @@ def _environment(run: RunState, pin: Pin, version: str) -> str:
     if run.tasks[start].began and not is_taken_back(run, start):
         return f"what runs in {name} is not certain: a person has to look"
     return f"{name} still has {before}" if before else f"nothing serves in {name}, as before"
+
+
+def _is_overtaken(run: RunState, environment: str) -> bool:
+    """Whether something else serves than what the plan was made against, and than what it brought itself."""
+    codes = {task.error.get("code") for task_id, task in run.tasks.items() if task_id.endswith(f"-{environment}")}
+    restored = run.tasks.get(f"restore-{environment}")
+    return "environment_changed" in codes or (restored is not None and bool(restored.output.get("stays")))
 
 
 def _is_in(inputs: dict[str, Any], environment: str) -> bool:
