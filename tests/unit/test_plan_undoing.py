@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from interlock.plans.blueprints.layout import lay_out
+from interlock.plans.facts import ImagePlan
 from interlock.plans.launching import bound
 from interlock.plans.outcome import what_is_now
 from interlock.runs import model as m
@@ -32,6 +33,12 @@ def deployment(*migrations: Migration, environments: tuple[str, ...] = ("staging
     return facts(recipe=chosen, environments=places, strategy=strategy)
 
 
+def contained(action, registry="", **fields):
+    """A plan for what runs in containers."""
+    image = ImagePlan(repository="interlock/shop", registry=registry, text="FROM base", container_port=8080)
+    return facts(action, recipe=recipe(target="container", migrate=(TABLE, DROP)), image=image, **fields)
+
+
 def every_plan():
     """All actions, strategies and beginnings; each with an id."""
     both = ("staging", "production")
@@ -47,6 +54,13 @@ def every_plan():
         yield f"{action}-portless", facts(action, release=release("v1", recipe=alone), recipe=alone, strategy="recreate")
     for action in ("build", "test"):
         yield action, facts(action, environments=())
+        yield f"{action}-image", contained(action, environments=())
+    for strategy, registry in product(STRATEGIES, ("", "registry:5000/interlock/shop")):
+        yield (
+            f"container-{strategy}-{'pushed' if registry else 'kept'}",
+            contained("deploy", strategy=strategy, registry=registry),
+        )
+    yield "drill", facts("drill", release=V1)
 
 
 PLANS = dict(every_plan())

@@ -27,7 +27,10 @@ class Building:
         return await context.call("git.checkout", context.inputs)
 
     async def discard(self, context: TaskContext) -> dict[str, Any]:
-        """Take a half-built folder away."""
+        """Take a half-built folder away, and the image that was built of it."""
+        image = context.inputs.pop("image", None)
+        if image:
+            await context.call("image.remove", {"image": image})
         return await context.call("git.remove_checkout", context.inputs)
 
     async def command(self, context: TaskContext) -> dict[str, Any]:

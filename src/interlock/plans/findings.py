@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from interlock.plans.blueprints.building import KEPT_BY_REGISTRY
 from interlock.plans.facts import EnvironmentFacts, Facts, Origin
 from interlock.plans.model import Change, FieldChange
 from interlock.plans.outcome import MIGRATION
@@ -40,7 +41,10 @@ def _one_way(facts: Facts, graph: TaskGraph) -> Iterable[Finding]:
             reasons.setdefault((task.kind if task.kind == MIGRATION else "", task.one_way), []).append(task.id)
     for (kind, reason), tasks in reasons.items():
         message = f"{', '.join(tasks)} cannot be undone: {reason}"
-        yield _warning("one_way", message, _place(facts, "migrate") if kind else "", "if anything fails later, this stays")
+        if reason == KEPT_BY_REGISTRY:
+            yield _info("one_way", message)
+        else:
+            yield _warning("one_way", message, _place(facts, "migrate") if kind else "", "if anything fails later, this stays")
 
 
 def _migrations(facts: Facts, environment: EnvironmentFacts) -> Iterable[Finding]:
@@ -206,5 +210,5 @@ def _warning(code: str, message: str, where: str, hint: str = "") -> Finding:
     return Finding(severity="warning", code=code, message=message, where=where, hint=hint)
 
 
-def _info(code: str, message: str, where: str, hint: str = "") -> Finding:
+def _info(code: str, message: str, where: str = "", hint: str = "") -> Finding:
     return Finding(severity="info", code=code, message=message, where=where, hint=hint)

@@ -2,9 +2,11 @@
 
 from typing import Any
 
-from interlock.plans.blueprints.blueprint import ONCE, PATIENT, STEADY, Blueprint, limits_of, outputs
+from interlock.plans.blueprints.blueprint import ANYTHING, ONCE, PATIENT, STEADY, Blueprint, limits_of, outputs
 from interlock.sources.model import Command
 from interlock.tools.model import Effect
+
+KEPT_BY_REGISTRY = "the registry keeps what was sent to it"
 
 
 def build(plan: Blueprint) -> str | None:
@@ -18,9 +20,7 @@ def build(plan: Blueprint) -> str | None:
     plan.grant_exactly("checkout", "git.checkout", checkout)
     after, made = _image(plan, after) if facts.image else (_commands(plan, after), {})
     if facts.action == "test":
-        options: dict[str, Any] = {"needs": (after,), "retry": STEADY, "takes_back": _steps(plan)}
-        last = plan.add("clean-up", "discard_build", "remove the work tree", Effect.WRITE, checkout, **options)
-        plan.grant_exactly("clean-up", "git.remove_checkout", checkout)
+        last = _take_away(plan, "clean-up", "remove what was made for it", checkout, needs=(after,), retry=STEADY)
     else:
         fields = ("release_id", "service", "version", "content", "folder")
         inputs = {name: getattr(facts, name) for name in fields} | {"commit": facts.ref.commit, "recipe": plan.recipe} | made
@@ -86,7 +86,8 @@ def _container_command(plan: Blueprint, task_id: str, command: Command, after: s
 
 def _push(plan: Blueprint, repository: str, after: str) -> str:
     fixed = {"repository": repository, "tag": plan.facts.release_id}
-    options: dict[str, Any] = {"needs": (after,), "timeout_s": 900.0, "retry": PATIENT}
+    said = {"one_way": KEPT_BY_REGISTRY, "settled_by": "release"}
+    options: dict[str, Any] = {"needs": (after,), "timeout_s": 900.0, "retry": PATIENT} | said
     inputs = fixed | outputs("image", "image")
     task_id = plan.add("push", "push", f"send it to {repository}", Effect.WRITE, inputs, **options)
     plan.grant_known(task_id, "image.push", inputs)
@@ -97,13 +98,21 @@ def _discard_build(plan: Blueprint, checkout: dict[str, Any]) -> None:
     title = "remove the half-built folder if a step fails"
     needs = tuple(task.id for task in plan.tasks)
     options: dict[str, Any] = {"needs": needs, "when": "failed", "branch": "cleanup", "retry": STEADY}
-    plan.add("discard", "discard_build", title, Effect.WRITE, checkout, takes_back=_steps(plan), **options)
-    plan.grant_exactly("discard", "git.remove_checkout", checkout)
+    _take_away(plan, "discard", title, checkout, **options)
+
+
+def _take_away(plan: Blueprint, task_id: str, title: str, checkout: dict[str, Any], **options: Any) -> str:
+    inputs = checkout
+    if plan.facts.image is not None:
+        inputs = checkout | outputs("image", "image")
+        plan.grant(task_id, "image.remove", image=ANYTHING)
+    plan.grant_exactly(task_id, "git.remove_checkout", checkout)
+    return plan.add(task_id, "discard_build", title, Effect.WRITE, inputs, takes_back=_steps(plan), **options)
 
 
 def _steps(plan: Blueprint) -> tuple[str, ...]:
-    """What leaves its effects in the folder, and is gone with it."""
-    return tuple(task.id for task in plan.tasks if not task.takes_back)
+    """What leaves its effects in the folder and in the image, and is gone with them."""
+    return tuple(task.id for task in plan.tasks if not task.takes_back and not task.one_way)
 
 
 def _command(plan: Blueprint, task_id: str, command: Command, after: str) -> str:

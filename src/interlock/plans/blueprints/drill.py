@@ -20,7 +20,8 @@ def drill(plan: Blueprint, environment: EnvironmentFacts) -> None:
     last = steps.verify(plan, environment, f"verify-{name}", plan.recipe, source, after=source, count=count)
     if plan.recipe.smoke:
         last = steps.smoke(plan, environment, "", last, kind="candidate")
-    stop = _end(plan, environment, f"stop-{name}", source, "stop it and free the candidate leg", is_proven=True, needs=(last,))
+    proven: dict[str, Any] = {"is_proven": True, "needs": (last,), "takes_back": (source,)}
+    stop = _end(plan, environment, f"stop-{name}", source, "stop it and free the candidate leg", **proven)
     guards = dict.fromkeys((source, f"verify-{name}", last, stop))
     title = "stop what was started if a step fails; what serves is not touched"
     begun = tuple(task for task in guards if task != stop)

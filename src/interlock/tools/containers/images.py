@@ -185,7 +185,7 @@ class RemoveImage:
     """``image.remove``: an image that is gone is a removed one. Raises Conflict ``image_in_use``; there is no force."""
 
     name = "image.remove"
-    effect = Effect.DESTRUCTIVE
+    effect = Effect.WRITE
     keying: Keying = "keyed"
     input = RemoveImageInput
     output = RemovedImage
