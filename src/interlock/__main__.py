@@ -33,11 +33,11 @@ def _serve(host: str | None, port: int | None) -> int:
     return serve(host, port)
 
 
-def _demo(*, once: bool, as_json: bool, keep: bool) -> int:
+def _demo(*, once: bool, as_json: bool, keep: bool, containers: bool) -> int:
     # Loaded for the demo only, for the same reason.
     from interlock.demo.story import tell  # noqa: PLC0415
 
-    return tell(once=once, as_json=as_json, keep=keep)
+    return tell(once=once, as_json=as_json, keep=keep, containers=containers)
 
 
 if __name__ == "__main__":

@@ -81,11 +81,11 @@ def test_serve_and_demo_get_their_options(tmp_path: Path) -> None:
         told.append((host, port))
         return 7
 
-    def demo(*, once: bool, as_json: bool, keep: bool) -> int:
-        told.append((once, as_json, keep))
+    def demo(*, once: bool, as_json: bool, keep: bool, containers: bool) -> int:
+        told.append((once, as_json, keep, containers))
         return 0
 
     app = build_app(CliContext(home=tmp_path, url=None, token=None, serve=serve, demo=demo))
     assert CliRunner().invoke(app, ["serve", "--port", "0"]).exit_code == 7
-    assert CliRunner().invoke(app, ["demo", "--once", "--json", "--keep"]).exit_code == 0
-    assert told == [(None, 0), (True, True, True)]
+    assert CliRunner().invoke(app, ["demo", "--once", "--json", "--keep", "--containers"]).exit_code == 0
+    assert told == [(None, 0), (True, True, True, True)]

@@ -33,6 +33,12 @@ class Api:
         """Send ``body``; returns the answer. Raises httpx.HTTPError."""
         return self._document(self._http.post(self._address(path), json=body, headers=self._headers()))
 
+    def first_line(self, path: str) -> Doc:
+        """The first document of an answer in JSON lines. Raises httpx.HTTPError."""
+        with self._http.stream("GET", self._address(path), headers=self._headers()) as response:
+            response.raise_for_status()
+            return json.loads(next(response.iter_lines()))
+
     def run_of(self, plan_id: str, patience_s: float = GONE_S) -> str:
         """The run of an approved plan, once there is one, over restarts of the control plane. Raises TimeoutError."""
         deadline = time.monotonic() + patience_s

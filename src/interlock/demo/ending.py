@@ -1,4 +1,5 @@
-"""Ending everything that was started from a folder of the demo: by pid, found in its own data folder, and nothing else.
+"""Ending everything that was started from a folder of the demo: by pid, found in its own data folder, and nothing else; at a
+container engine by the label of its control plane.
 
 ``python -m interlock.demo.ending FOLDER`` does it later, for a demo that was kept.
 """
@@ -11,6 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from interlock.demo.engine import Engine, EngineAwayError, noted
+from interlock.demo.findings import NotObserved, expect
 from interlock.demo.processes import Identity, descendants, has_variable, identify, living_off
 from interlock.demo.stage import MARKER
 from interlock.demo.targets import ProcessFolder, process_folders
@@ -65,6 +68,17 @@ def end(folder: Path) -> list[Identity]:
     return [process for process in remains if process.is_alive]
 
 
+def clear_engine(engine: Engine, instance: str) -> str:
+    """Remove what the ended control plane made at the engine; returns in words what that was. Raises NotObserved."""
+    try:
+        cleared = engine.clear(instance)
+    except EngineAwayError as error:
+        raise NotObserved(f"{error}; what it holds is left: everything with the label interlock.instance={instance}") from error
+    expect(not cleared.remains, f"still there: {', '.join(cleared.remains)}")
+    what = f"{cleared.containers} containers and {cleared.images} images were removed"
+    return f"{what}; none with the label of this control plane is left, and no network"
+
+
 def _tell(home: Path, told: set[Identity]) -> list[ProcessFolder]:
     """Ask every supervisor that was not asked yet to end; returns the folders that are still held."""
     held = _held(home)
@@ -105,9 +119,15 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write("usage: python -m interlock.demo.ending FOLDER, where FOLDER is one that the demo kept\n")
         return 2
     folder = Path(arguments[0]).absolute()
-    count = len(known_processes(folder / "home"))
+    count, engine = len(known_processes(folder / "home")), noted(folder)
     remains = end(folder)
     sys.stdout.write(f"{count} processes ended, {folder} removed\n")
+    if engine is not None:
+        try:
+            sys.stdout.write(f"{clear_engine(*engine)}\n")
+        except NotObserved as error:
+            sys.stderr.write(f"{error}\n")
+            return 1
     return 1 if remains else 0
 
 

@@ -6,6 +6,8 @@ from datetime import datetime
 from interlock.demo.api import Doc
 from interlock.demo.telling import Teller
 
+_SIGNS = {"pass": ("·", "cyan"), "fail": ("✗", "bold red"), "inconclusive": ("?", "bold yellow")}
+
 
 class Progress:
     """Tells what happens to a run, and remembers what it saw last. ``last_event`` may be read by another thread."""
@@ -50,6 +52,9 @@ class Progress:
                 self._teller.note(f"{task}: {self._titles.get(task, '')}")
             case "TaskReported":
                 self._messages[task] = event["message"]
+                for comparison in event["data"].get("analysis", {}).get("comparisons", []):
+                    sign, style = _SIGNS[comparison["verdict"]]
+                    self._teller.event(sign, style, task, comparison["detail"])
                 if event["message"].startswith("incident"):
                     self._teller.event("!", "bold red", task, event["message"])
             case "TaskRetryScheduled":

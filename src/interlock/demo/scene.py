@@ -18,7 +18,7 @@ from interlock.demo.telling import Teller
 from interlock.demo.traffic import version_in
 
 ENVIRONMENT = "staging"
-_PLAN_ID = re.compile(r"plan_[a-z0-9]+")
+PLAN_ID = re.compile(r"plan_[a-z0-9]+")
 SETTLED = ("succeeded", "failed", "rolled_back")
 SETTLE_PATIENCE_S = 20.0
 
@@ -45,6 +45,10 @@ class Scene:
             self.teller.output(output.said)
         return output
 
+    def instance(self) -> str:
+        """How the control plane labels what it makes at a container engine: the beginning of the key that signs its record."""
+        return str(self.api.first_line("/audit/export")["public_key"])[:16]
+
     def add_service(self, name: str) -> None:
         """Register a service with its repository. Raises NotObserved."""
         path = str(self.repositories[name].path)
@@ -56,7 +60,7 @@ class Scene:
     def plan(self, text: str, *, is_whole: bool = False) -> Doc:
         """The plan for a sentence, shown as a whole or in its main lines. Raises NotObserved where there is none."""
         output = self.run("plan", text, is_shown=is_whole)
-        found = _PLAN_ID.search(output.text)
+        found = PLAN_ID.search(output.text)
         if output.exit_code or found is None:
             self.teller.output(output.said)
             raise NotObserved(f"there is no plan: {last_line(output)}")

@@ -4,6 +4,7 @@ import os
 import random
 import socket
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,8 +35,9 @@ class Stage:
         return self.folder / "server.log"
 
 
-def set_up() -> Stage:
-    """Make the folder, for this user alone, and find the ports. Raises NoPortsError."""
+def set_up(settings: Mapping[str, str]) -> Stage:
+    """Make the folder, for this user alone, and find the ports. ``settings`` are added for its control plane. Raises
+    NoPortsError."""
     folder = Path(tempfile.mkdtemp(prefix=f"{MARKER}-"))
     (folder / MARKER).touch()
     first = _free_block()
@@ -45,6 +47,7 @@ def set_up() -> Stage:
         "INTERLOCK_HOME": str(folder / "home"),
         "INTERLOCK_FIRST_PORT": str(first),
         "INTERLOCK_LAST_PORT": str(first + PORTS - 1),
+        **settings,
     }
     return Stage(folder=folder, environ=environ)
 

@@ -99,7 +99,7 @@ class Connection:
         from aiodocker import Docker  # noqa: PLC0415
         from aiodocker.exceptions import DockerError  # noqa: PLC0415
 
-        url = self._url or _usual_socket()
+        url = self._url or usual_socket()
         limits = aiohttp.ClientTimeout(total=total_s, sock_connect=_CONNECT_S, sock_read=idle_s)
         try:
             async with Docker(url=url, timeout=aiohttp.ClientTimeout(total=ANSWER_S, sock_connect=_CONNECT_S)) as docker:
@@ -124,7 +124,8 @@ def down(reason: str, where: str = "") -> Unavailable:
     return Unavailable("engine_down", f"the container engine cannot be used now: {reason}", where=where, hint=_HINT)
 
 
-def _usual_socket() -> str:
+def usual_socket() -> str:
+    """The first of the usual sockets of Docker and Podman that is there. Raises Unavailable ``engine_down``."""
     runtime = os.environ.get("XDG_RUNTIME_DIR", "/run/user/0")
     usual = ("/run/docker.sock", "/var/run/docker.sock", f"{runtime}/docker.sock")
     places = (*usual, "/run/podman/podman.sock", f"{runtime}/podman/podman.sock")

@@ -11,7 +11,7 @@ import typer
 class Demo(Protocol):
     """Tells the story of Interlock; returns the exit code."""
 
-    def __call__(self, *, once: bool, as_json: bool, keep: bool) -> int: ...
+    def __call__(self, *, once: bool, as_json: bool, keep: bool, containers: bool) -> int: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,9 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="Leave nothing behind, which is so without --keep too.")] = False,
     as_json: AsJson = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the server and the services up at the end.")] = False,
+    containers: Annotated[
+        bool, typer.Option("--containers", help="With images and canaries; needs a container engine.")
+    ] = False,
 ) -> None:
     """Tell the whole story on this machine: words, plan, approval, durable run, watched release, rollback."""
-    raise typer.Exit(context_of(ctx).demo(once=once, as_json=as_json, keep=keep))
+    raise typer.Exit(context_of(ctx).demo(once=once, as_json=as_json, keep=keep, containers=containers))

@@ -15,6 +15,8 @@ from interlock.faces.cli.views.parts import DIM, STRONG, pairs, section
 
 _EFFECTS = {"read": DIM, "write": "default", "deploy": "cyan", "destructive": "red"}
 _PLAIN = re.compile(r"[\w@%+=:,./{}-]+")
+LINE_END = "␊"
+"""What stands for a line feed in texts that were made harmless."""
 _EMPTY: tuple[Any, ...] = ({}, [], "", None)
 
 
@@ -149,7 +151,7 @@ def _right(grant: Doc) -> RenderableType:
 def _rule(rule: Doc) -> str:
     match rule["rule"]:
         case "exactly":
-            return as_text(rule["value"])
+            return _in_lines(as_text(rule["value"]))
         case "under":
             return f"under {as_text(rule['value'])}"
         case "one_of":
@@ -158,6 +160,11 @@ def _rule(rule: Doc) -> str:
             return "any free one"
         case _:
             return "as decided in the run"
+
+
+def _in_lines(text: str) -> str:
+    """A text of several lines, such as a Dockerfile, line by line. The sign of a line's end stays: it may be a letter too."""
+    return text.replace(LINE_END, f"{LINE_END}\n").rstrip("\n")
 
 
 def _effect(task: Doc) -> Text:

@@ -1,0 +1,25 @@
+import unittest
+
+from stations import READINGS, Weather, degrees
+
+
+class WeatherTest(unittest.TestCase):
+    def test_tells_the_stations_by_turns(self):
+        weather = Weather()
+        self.assertEqual([weather.tell()["station"] for _ in range(3)], ["harbour", "hill", "pass"])
+
+    def test_tells_the_temperature(self):
+        self.assertEqual(Weather().tell()["temperature"], "11.4 °C")
+
+    def test_tells_the_wind(self):
+        self.assertEqual(Weather().tell()["wind"], "6.2 m/s")
+
+    def test_nothing_is_minus_zero_degrees(self):
+        self.assertEqual(degrees(-0.04), "0.0 °C")
+
+    def test_there_are_five_stations(self):
+        self.assertEqual([reading["station"] for reading in READINGS[3:]], ["lighthouse", "airfield"])
+
+
+if __name__ == "__main__":
+    unittest.main()
