@@ -60,6 +60,12 @@ def end(_number, _frame):
 
 say(f"started {told['version']} pid={os.getpid()}")
 signal.signal(signal.SIGTERM, end)
+if "guests" in told:
+    # Those who come when as many are there already as are well stay ill.
+    with open(told["guests"], "a+") as guests:
+        guests.write("here\n")
+        guests.seek(0)
+        told["unhealthy"] = len(guests.readlines()) > told["well"]
 if told.get("exits_at_once"):
     sys.exit(7)
 # Inside a container the loopback interface reaches nobody.

@@ -70,11 +70,6 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Where the stable leg was led last; between two steps of a roll-out other deployments have a share in it."""
 
     @property
-    def is_split(self) -> bool:
-        """Whether a part of the requests goes to a candidate, by way of the candidate leg."""
-        return any(share.port == self.candidate_port for share in self.shares)
-
-    @property
     def name(self) -> str:
         return f"{self.service}.{self.environment}"
 

@@ -2,15 +2,21 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from interlock.core.clock import Clock
 from interlock.core.errors import Unavailable
-from interlock.delivery.model import Deployment, Observed, judge_health
+from interlock.delivery.model import Deployment, Observed, Route, judge_health
 from interlock.delivery.ports import Forwarder, LegCounters, LegKind
 from interlock.delivery.targets import Targets
 from interlock.delivery.watch import NO_TRAFFIC, Sample, minus
 from interlock.sources.model import HealthCheck
 from interlock.tools.ports import HttpClient, ProcessState, ProcessStatus
+
+Sharing = Literal["alone", "split", "mixed"]
+"""Who gets the requests of a deployment's stable leg: it ``alone``; ``split``, a candidate gets a part by way of its own leg,
+where that part is counted; ``mixed``, instances of another deployment stand beside its own, as in a rolling update, and nobody
+can tell whose requests were whose."""
 
 _WORST: tuple[ProcessState, ...] = ("running", "starting", "unknown", "exited", "lost", "absent")
 
@@ -24,15 +30,15 @@ class Observer:
         self._http = http
         self._clock = clock
 
-    async def sample(self, deployment: Deployment, health: HealthCheck | None, *, is_split: bool = False) -> Sample:
-        """One look at a serving deployment. With ``is_split`` a candidate gets a part of the requests; they are not counted."""
+    async def sample(self, deployment: Deployment, health: HealthCheck | None, sharing: Sharing = "alone") -> Sample:
+        """One look at a serving deployment, of whose requests others get what ``sharing`` says; those are not counted."""
         statuses = tuple((await self._targets.statuses(deployment)).values())
         # What was not stopped by its own fault says nothing against the release.
         is_lost = any(_was_stopped(status) for status in statuses)
         seen = bool(statuses) and not is_lost and all(status.state != "unknown" for status in statuses)
         return Sample(
             at_s=self._clock.monotonic(),
-            counters=await self._traffic(deployment, is_split=is_split),
+            counters=await self._traffic(deployment, sharing),
             healthy=_together(await self._answers(deployment.ports, health)),
             is_running=all(status.state in {"running", "starting"} for status in statuses) if seen else None,
             restarts=sum(status.restarts for status in statuses) if seen else None,
@@ -61,12 +67,24 @@ class Observer:
         except Unavailable:
             return None
 
-    async def _traffic(self, deployment: Deployment, *, is_split: bool) -> LegCounters | None:
-        if not deployment.ports:
-            # A service without a port has no counters, and that is known, not unclear.
+    async def sharing(self, deployment: Deployment, route: Route) -> Sharing:
+        """Who else gets requests of the stable leg now, by the record or by the leg itself, which follows the record."""
+        try:
+            leg = await self._forwarder.read(route.name, "stable")
+        except Unavailable:
+            leg = None
+        led_to = {share.port for share in (*route.shares, *(leg.shares if leg else ()))}
+        others = led_to - set(deployment.ports)
+        if not others:
+            return "alone"
+        return "split" if others == {route.candidate_port} else "mixed"
+
+    async def _traffic(self, deployment: Deployment, sharing: Sharing) -> LegCounters | None:
+        if not deployment.ports or sharing == "mixed":
+            # A service without a port has no counters of its own, and that is known, not unclear.
             return NO_TRAFFIC
         stable = await self.counters(_route(deployment), "stable")
-        if not is_split or stable is None:
+        if sharing == "alone" or stable is None:
             return stable
         candidate = await self.counters(_route(deployment), "candidate")
         return None if candidate is None else minus(stable, candidate)

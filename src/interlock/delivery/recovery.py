@@ -92,7 +92,8 @@ class Recovery:
         return {}
 
     async def take_out(self, context: TaskContext) -> dict[str, Any]:
-        """Quarantine the bad content if something was wrong with it, stop its process and close its incident."""
+        """Quarantine the bad content if something was wrong with it, free the candidate leg, stop its process and close its
+        incident."""
         task: QuarantineTask = read(QuarantineTask, context.inputs)
         deployment = await self._starting.candidate(context, task.place, task.deployment_id)
         if deployment is None:
@@ -109,6 +110,9 @@ class Recovery:
             release = await self._delivery.release(context.scope, deployment.release_id)
             await self._incidents.quarantine(context.scope, release, incident.incident_id, incident.title)
         await self._drain.wait(deployment.ports, task.drain_s)
+        if task.takes_port:
+            # Behind the drain: of a canary's requests the last ones may still be on their way through this leg.
+            await point(context, task.place, "candidate", ())
         await self._starting.stop(context, deployment)
         if not is_out:
             why = incident.title if incident else "the run did not get through"

@@ -10,7 +10,7 @@ from interlock.core.scope import Scope
 from interlock.delivery.evidence import told
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.model import Deployment
-from interlock.delivery.probing import Observer
+from interlock.delivery.probing import Observer, Sharing
 from interlock.delivery.service import Delivery
 from interlock.delivery.watch import Sample, Thresholds, judge, merge
 
@@ -30,7 +30,7 @@ class Watcher:
         self._clock = clock
         self._samples: dict[str, list[Sample]] = {}
         self._due: dict[str, float] = {}
-        self._split: dict[str, bool] = {}
+        self._sharing: dict[str, Sharing] = {}
 
     async def run(self, scope: Scope) -> None:
         """Watch until cancelled."""
@@ -47,7 +47,7 @@ class Watcher:
         watched = await self._delivery.watched(scope)
         known = {deployment.deployment_id for deployment in watched}
         for gone in set(self._samples) - known:
-            for known_of in (self._samples, self._due, self._split):
+            for known_of in (self._samples, self._due, self._sharing):
                 known_of.pop(gone, None)
         for deployment in watched:
             if self._clock.monotonic() >= self._due.get(deployment.deployment_id, 0.0):
@@ -59,12 +59,13 @@ class Watcher:
         release = await self._delivery.release(scope, deployment.release_id)
         health = release.recipe.health
         route = await self._delivery.route(scope, deployment.service, deployment.environment)
-        sample = await self._observer.sample(deployment, health, is_split=route.is_split)
+        sharing = await self._observer.sharing(deployment, route)
+        sample = await self._observer.sample(deployment, health, sharing)
         samples = self._samples.setdefault(deployment.deployment_id, [])
-        if self._split.get(deployment.deployment_id) != route.is_split:
+        if self._sharing.get(deployment.deployment_id) != sharing:
             # Counters of another part of the traffic say nothing beside these.
             samples.clear()
-        self._split[deployment.deployment_id] = route.is_split
+        self._sharing[deployment.deployment_id] = sharing
         samples.append(sample)
         while len(samples) > 2 and samples[1].at_s < sample.at_s - thresholds.window_s:
             samples.pop(0)

@@ -6,7 +6,7 @@ import msgspec
 
 from interlock.delivery.model import Release
 from interlock.plans.blueprints import steps
-from interlock.plans.blueprints.blueprint import PATIENT, STEADY, Blueprint, Contained, instance_of, outputs
+from interlock.plans.blueprints.blueprint import PATIENT, STEADY, Blueprint, Contained, has_port, instance_of, outputs
 from interlock.plans.facts import EnvironmentFacts
 from interlock.tools.model import Effect
 
@@ -91,6 +91,8 @@ def take_out(
 ) -> str:
     """Quarantine what was bad and stop it: what this run started, or on a rollback by hand what served before it."""
     facts, fallback = plan.facts, environment.fallback
+    # Whichever of the two takes a port was checked behind the candidate leg.
+    takes_port = plan.recipe.takes_port or has_port(environment.serving)
     by_hand = facts.action == "rollback" and not branch
     inputs = {
         "place": environment.place,
@@ -98,7 +100,7 @@ def take_out(
         "reason": (facts.reason or "rolled back by hand") if by_hand else "",
         "restored_version": facts.version if by_hand else (fallback.version if fallback else ""),
         "restored_release": facts.release_id if by_hand else (fallback.release_id if fallback else ""),
-        "takes_port": plan.recipe.takes_port,
+        "takes_port": takes_port,
         "drain_s": plan.recipe.drain_s,
     }
     task_id = f"quarantine-{environment.name}" if by_hand else f"take-out-{environment.name}"
@@ -106,6 +108,8 @@ def take_out(
     options: dict[str, Any] = {"needs": (after,), "branch": branch, "retry": PATIENT, "timeout_s": 300}
     options |= {"one_way": QUARANTINED} if by_hand else {"takes_back": takes_back}
     plan.add(task_id, "take_out", title, Effect.DEPLOY, inputs, **options)
+    if takes_port:
+        plan.grant_point(task_id, environment.place, "candidate")
     known = environment.serving.instances if by_hand and environment.serving else None
     target = environment.serving.target if by_hand and environment.serving else plan.recipe.target
     plan.grant_stop(task_id, target, known)
