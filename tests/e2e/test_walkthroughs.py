@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from harness.containers import TestEngine, docker
 from harness.ports import port_range
 from interlock.adapters.hosts.local import LocalHost
 
@@ -23,6 +25,7 @@ BLOCK = re.compile(
 )
 NAMES = ("incidents", "notifications", "delivery", "api", "ai-module", "environments")
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in NAMES)]
+CONTAINERS = ROOT / "docs" / "containers.md"
 RECEIVER = re.search(r"^```python receiver\n(.*?)^```$", PAGES[2].read_text(), re.MULTILINE | re.DOTALL)
 GIVEN = {
     "receiver": f"cat > receiver.py <<'END'\n{RECEIVER[1] if RECEIVER else ''}END\n",
@@ -41,11 +44,11 @@ def blocks(page: Path) -> list[tuple[dict[str, str], str]]:
     return [(dict(re.findall(r"(\w+)=(\S+)", block["options"])), textwrap.dedent(block["text"])) for block in found]
 
 
-def script() -> str:
-    """All blocks of all pages in one shell, in order: the pages build on the README's walk."""
+def script(pages: Sequence[Path]) -> str:
+    """All blocks of these pages in one shell, in order: the pages build on the README's walk."""
     lines = ["set -eu", "trap 'kill $(jobs -p)' EXIT"]
     lines.append("""field() { python3 -c "import json, sys; print(json.load(sys.stdin)$1)"; }""")
-    for page in PAGES:
+    for page in pages:
         for options, text in blocks(page):
             lines += [f"echo '--- {page.name}'", GIVEN.get(options.get("given", ""), "")]
             code = options.get("exit", "0")
@@ -53,17 +56,17 @@ def script() -> str:
     return "\n".join(lines)
 
 
-def run(folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, environment: dict[str, str], pages: Sequence[Path]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["bash", "-c", script()], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=140
+        ["bash", "-c", script(pages)], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=140
     )
 
 
-@pytest.mark.timeout(150)
-async def test_every_walkthrough_runs_as_it_stands(tmp_path: Path) -> None:
+def environment_of(folder: Path) -> dict[str, str]:
+    """What a reader's shell has in ``folder``: the examples, a data folder and ports of his own."""
     first_port, last_port = port_range()
-    home = tmp_path / "home"
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    home = folder / "home"
+    (folder / "examples").symlink_to(ROOT / "examples")
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "INTERLOCK_HOME": str(home),
@@ -76,9 +79,16 @@ async def test_every_walkthrough_runs_as_it_stands(tmp_path: Path) -> None:
         "GIT_COMMITTER_EMAIL": "reader@localhost",
     }
     environment.pop("INTERLOCK_URL", None)
+    return environment
+
+
+@pytest.mark.timeout(150)
+async def test_every_walkthrough_runs_as_it_stands(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    environment = environment_of(tmp_path)
     host = LocalHost(home / "processes")
     try:
-        result = await asyncio.to_thread(run, tmp_path, environment)
+        result = await asyncio.to_thread(run, tmp_path, environment, PAGES)
         assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
         assert "v1.0.0" in result.stdout
         assert {path.name for path in home.iterdir() if "-" not in path.name} <= documented_files()
@@ -86,6 +96,31 @@ async def test_every_walkthrough_runs_as_it_stands(tmp_path: Path) -> None:
     finally:
         for key in await host.list():
             await host.stop(key, 1.0)
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.xdist_group("containers")
+async def test_the_walk_with_containers_runs_as_it_stands(tmp_path: Path, container_engine: TestEngine) -> None:
+    python = await asyncio.to_thread(container_engine.python)
+    engine = {"INTERLOCK_CONTAINER_ENGINE": container_engine.url, "INTERLOCK_CONTAINER_PYTHON_IMAGE": python}
+    host = LocalHost(tmp_path / "home" / "processes")
+    before = on_engine(container_engine, "ps", "--all"), on_engine(container_engine, "images")
+    try:
+        result = await asyncio.to_thread(run, tmp_path, environment_of(tmp_path) | engine, [PAGES[0], CONTAINERS])
+        assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
+        assert "FROM " in result.stdout
+        assert on_engine(container_engine, "ps") <= before[0], "the walk stops its container"
+    finally:
+        containers = on_engine(container_engine, "ps", "--all") - before[0]
+        docker(container_engine.url, "rm", "--force", "--volumes", *containers, check=False)
+        docker(container_engine.url, "rmi", "--force", *(on_engine(container_engine, "images") - before[1]), check=False)
+        for key in await host.list():
+            await host.stop(key, 1.0)
+
+
+def on_engine(engine: TestEngine, *what: str) -> set[str]:
+    """The ids of containers or images of the service of the walk."""
+    return set(docker(engine.url, *what, "--quiet", "--filter", "label=interlock.service=weather").stdout.split())
 
 
 def documented_files() -> set[str]:
@@ -110,4 +145,4 @@ async def end_as_documented(home: Path, host: LocalHost) -> None:
 
 
 def test_there_is_something_to_run() -> None:
-    assert all(blocks(page) for page in PAGES)
+    assert all(blocks(page) for page in (*PAGES, CONTAINERS))
