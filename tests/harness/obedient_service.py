@@ -15,6 +15,7 @@ from pathlib import Path
 
 told = json.loads(Path("behaviour.json").read_text())
 count = itertools.count(1)
+eaten = []
 
 
 def say(line):
@@ -33,16 +34,28 @@ class Handler(socketserver.StreamRequestHandler):
         elif path == "/behave":
             told.update({name: json.loads(value) for name, _, value in (part.partition("=") for part in query.split("&"))})
             self.answer(200, "as you wish")
+        elif path == "/metrics":
+            self.answer(200, told.get("metrics", ""))
+        elif path == "/eat":
+            self.answer(200, "hungry")
+            eaten.append(b"x" * 10**9)
+        elif path == "/flood":
+            self.answer(200, "listen")
+            for _ in range(40_000):
+                say("a flood of words " * 40)
         elif path == "/crash":
             say("crashing")
             os._exit(3)
         else:
+            if told.get("says"):
+                say(told["says"])
             time.sleep(told.get("slow_ms", 0) / 1000)
             every = told.get("fail_every", 0)
             self.answer(500 if every and next(count) % every == 0 else 200, told["version"])
 
     def answer(self, status, text):
-        head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n"
+        kind = "Content-Type: text/plain; version=0.0.4"
+        head = f"HTTP/1.1 {status} X\r\n{kind}\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n"
         self.wfile.write((head + text).encode())
 
 

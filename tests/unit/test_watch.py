@@ -215,7 +215,7 @@ def test_the_requests_of_two_windows_that_meet_are_those_of_the_whole(first, sec
 
 
 @settings(max_examples=25, deadline=None)
-@given(histories(is_lost=False), histories(is_lost=False))
+@given(histories(is_lost=False, is_running=True), histories(is_lost=False, is_running=True))
 def test_an_earlier_part_of_the_window_can_only_add_to_the_failures_in_a_row(earlier, later):
     def failures(samples):
         return next(reading.observed for reading in judged(*samples).readings if reading.signal == "health")
@@ -257,3 +257,11 @@ def test_a_greater_share_never_has_a_smaller_quantile(counts, one, two):
     buckets = {bound: sum(counts[: place + 1]) for place, bound in enumerate(("0.1", "0.5", "2.0", "inf"))}
     low, high = sorted((one, two))
     assert 0.0 <= quantile(buckets, low) <= quantile(buckets, high) <= 2.0
+
+
+def test_what_cannot_be_seen_is_judged_by_nothing_that_failed_meanwhile():
+    well, away = sample(counters(100)), sample(counters(200, 100), healthy=False, is_running=None, restarts=None)
+    assert verdict(well, *[away] * 5) == "inconclusive"
+    back = sample(counters(210, 100), restarts=9)
+    assert verdict(well, *[away] * 5, back) == "pass", "requests that failed and restarts while it was away say nothing"
+    assert verdict(well, *[away] * 5, back, sample(counters(310, 200), restarts=9)) == "breach"

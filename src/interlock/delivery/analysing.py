@@ -55,9 +55,13 @@ class Analysing:
             judgement = judge(samples, thresholds, has_health_check=task.health is not None)
             if judgement.verdict == "breach":
                 raise await self._failed(context, deployment, judgement.reason(), judgement)
+            is_seen = samples[-1].is_running is not None
+            if not is_seen:
+                # Requests fail for another reason meanwhile: what is counted begins anew.
+                base = await self._count(task)
             window = await self._since(base, task)
             conclusion = await self._conclude(signals, task, window)
-            if conclusion.verdict == "fail":
+            if conclusion.verdict == "fail" and is_seen:
                 raise await self._failed(context, deployment, conclusion.reason(), conclusion)
             if self._clock.monotonic() >= end:
                 return await self._baked(context, task, conclusion, judgement)

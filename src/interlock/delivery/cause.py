@@ -92,7 +92,8 @@ def _endings(facts: Facts) -> Iterator[Statement]:
                 text = "Signal 9 is what the kernel sends when memory runs out; whether it was the sender is not in the facts."
                 yield Statement(text=text, fact=f"process {process.key}")
         if process.restarts:
-            text = f"It was restarted {process.restarts} times, so it ended by itself that often."
+            why = f" ({process.message})" if process.message else ""
+            text = f"It was restarted {process.restarts} times, so it ended by itself that often{why}."
             yield Statement(text=text, fact=f"process {process.key}")
     if memory is not None:
         yield Statement(text=f"The log speaks of memory running out: {memory.example}", fact=f"log line {memory.first_line}")

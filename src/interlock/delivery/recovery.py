@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from interlock.core.errors import Conflict
+from interlock.core.errors import Conflict, Unavailable
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.inputs import InstancePlan, QuarantineTask, RestoreTask, Started, StopTask, read
 from interlock.delivery.model import Deployment, Instance
@@ -48,7 +48,12 @@ class Recovery:
 
     async def _running(self, former: Deployment, instances: Sequence[Instance]) -> list[Instance]:
         workloads = self._targets.of(former.target)
-        return [instance for instance in instances if (await workloads.status(instance.key)).state == "running"]
+        found = {instance: await workloads.status(instance.key) for instance in instances}
+        for instance, status in found.items():
+            if status.state == "unknown":
+                # Started again it might run twice; whoever can be asked again in a while is asked then.
+                raise Unavailable("not_observed", f"{former.version} cannot be observed: {status.message}", where=instance.key)
+        return [instance for instance, status in found.items() if status.state == "running"]
 
     async def _keep(self, context: TaskContext, former: Deployment, running: Sequence[Instance]) -> None:
         for instance in running:

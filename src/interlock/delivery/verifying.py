@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from interlock.core.clock import Clock
-from interlock.core.errors import Conflict, InterlockError
+from interlock.core.errors import Conflict, InterlockError, Unavailable
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.inputs import SmokeTask, VerifyTask, read
 from interlock.delivery.model import Deployment, Instance, evenly, ports_of
@@ -93,6 +93,10 @@ class Verifying:
     async def _check_alive(self, deployment: Deployment, instance: Instance, restarts: int) -> None:
         workloads = self._targets.of(deployment.target)
         status = await workloads.status(instance.key)
+        if status.state == "unknown":
+            # Nothing is said of the candidate: it is looked at again.
+            message = f"the candidate cannot be observed: {status.message}"
+            raise Unavailable("not_observed", message, where=instance.key)
         if status.state not in {"running", "starting"} or status.restarts > restarts:
             tail = (await workloads.log(instance.key, -2000)).text
             ending = status.message or status.reason or f"it ended and was restarted {status.restarts} times"

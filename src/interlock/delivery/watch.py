@@ -86,11 +86,12 @@ def as_policy(thresholds: Thresholds) -> WatchPolicy:
 
 def judge(samples: Sequence[Sample], thresholds: Thresholds, *, has_health_check: bool) -> Judgement:
     """Judge the samples of one window, oldest first; the first holds the counters from which the window counts."""
-    last = samples[-1]
-    requests, errors, buckets = _traffic(samples)
-    if last.is_lost:
+    last, all_requests = samples[-1], _traffic(samples)[0]
+    if last.is_lost or last.is_running is None:
         # Its health check and its requests fail for a reason that says nothing against the release.
-        return Judgement(verdict="inconclusive", requests=requests, readings=(_process(last),))
+        return Judgement(verdict="inconclusive", requests=all_requests, readings=(_process(last),))
+    samples = _since_seen(samples)
+    requests, errors, buckets = _traffic(samples)
     readings = [_process(last)]
     if has_health_check:
         readings.append(_health(samples, thresholds.health_failures))
@@ -107,7 +108,13 @@ def judge(samples: Sequence[Sample], thresholds: Thresholds, *, has_health_check
         verdict = "breach"
     elif any(reading.crossed is None for reading in readings):
         verdict = "inconclusive"
-    return Judgement(verdict=verdict, requests=requests, readings=tuple(readings))
+    return Judgement(verdict=verdict, requests=all_requests, readings=tuple(readings))
+
+
+def _since_seen(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """The samples after the last look at which it was not there to be seen: what failed until then failed for that reason."""
+    unseen = [number for number, sample in enumerate(samples) if sample.is_lost or sample.is_running is None]
+    return samples[unseen[-1] + 1 :] if unseen else samples
 
 
 def _traffic(samples: Sequence[Sample]) -> tuple[int, int, dict[str, int]]:

@@ -70,17 +70,39 @@ class Watcher:
         while len(samples) > 2 and samples[1].at_s < sample.at_s - thresholds.window_s:
             samples.pop(0)
         judgement = judge(samples, thresholds, has_health_check=health is not None and bool(deployment.ports))
-        if await self._incidents.open_for(scope, deployment.deployment_id) is not None:
+        incident = await self._incidents.open_for(scope, deployment.deployment_id)
+        if incident is not None:
+            if incident.found_by == "host" and _is_back(samples, thresholds):
+                await self._incidents.resolve(scope, incident.incident_id, "it runs again and can be observed")
             return
         if sample.is_lost:
             await self._report_lost(scope, deployment)
+        elif _is_out_of_sight(samples, thresholds):
+            await self._report_out_of_sight(scope, deployment)
         elif judgement.verdict == "breach":
             title = f"{deployment.service} {deployment.version} in {deployment.environment}: {judgement.reason()}"
             evidence = msgspec.to_builtins(judgement) | {"samples": told(samples)}
             await self._incidents.open(scope, deployment, title, evidence, found_by="watch")
+
+    async def _report_out_of_sight(self, scope: Scope, deployment: Deployment) -> None:
+        where = f"{deployment.service} {deployment.version} in {deployment.environment}"
+        title = f"{where} does not answer, and its {deployment.target} cannot be observed"
+        asks = f"{title}. Nothing is rolled back for that: see whether what it runs on is there"
+        await self._incidents.open(scope, deployment, title, {}, severity="critical", found_by="host", asks=asks)
 
     async def _report_lost(self, scope: Scope, deployment: Deployment) -> None:
         where = f"{deployment.service} {deployment.version} in {deployment.environment}"
         title = f"{where} does not run: its process was stopped from outside"
         asks = f'{title}. To start it again: interlock plan "restart {deployment.service} in {deployment.environment}"'
         await self._incidents.open(scope, deployment, title, {}, severity="critical", found_by="host", asks=asks)
+
+
+def _is_out_of_sight(samples: list[Sample], thresholds: Thresholds) -> bool:
+    """Whether it neither answers nor can be seen for so many looks in a row that a person has to know."""
+    last = samples[-thresholds.health_failures :]
+    return len(last) == thresholds.health_failures and all(item.is_running is None and item.healthy is False for item in last)
+
+
+def _is_back(samples: list[Sample], thresholds: Thresholds) -> bool:
+    last = samples[-thresholds.health_failures :]
+    return len(last) == thresholds.health_failures and all(item.is_running and item.healthy is not False for item in last)

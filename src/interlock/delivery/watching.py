@@ -19,6 +19,8 @@ from interlock.runs.ports import TaskContext
 
 UNWATCHABLE_LIMIT = 5
 """Looks in a row without a verdict at the end of a watch before a person is asked."""
+LONGEST_AGAIN_S = 300.0
+"""How long it has to be seen after a look at which it could not be; the limit of the task has room for that."""
 
 
 class Watching:
@@ -37,7 +39,7 @@ class Watching:
         deployment = await self._delivery.deployment(context.scope, task.deployment_id)
         thresholds = merge(deployment.watch)
         samples: list[Sample] = []
-        end = self._clock.monotonic() + thresholds.window_s
+        end = seen_enough = self._clock.monotonic() + thresholds.window_s
         unclear = 0
         while True:
             samples.append(await self._observer.sample(deployment, task.health))
@@ -45,8 +47,11 @@ class Watching:
             if judgement.verdict == "breach":
                 raise await self._breach(context, deployment, judgement, samples)
             is_over = self._clock.monotonic() >= end
+            if samples[-1].is_running is None:
+                # A window in which it was not seen says nothing: one good look at its end must not promote it.
+                seen_enough = self._clock.monotonic() + min(thresholds.window_s, LONGEST_AGAIN_S)
             unclear = unclear + 1 if is_over and judgement.verdict == "inconclusive" else 0
-            if is_over and judgement.verdict == "pass":
+            if is_over and judgement.verdict == "pass" and self._clock.monotonic() >= seen_enough:
                 return await self._passed(context, deployment, judgement)
             if unclear >= UNWATCHABLE_LIMIT:
                 if context.answer == "continue":

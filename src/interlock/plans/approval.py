@@ -144,6 +144,9 @@ class ApprovalRules:
         try:
             await self._delivery.check_intact(await self._delivery.release(scope, release_id))
         except InterlockError as error:
+            if error.kind == "unavailable":
+                # Whoever cannot be asked now has not said that it is gone.
+                raise
             message = f"the release to go back to is gone: {error.message}"
             raise Conflict("rollback_target_missing", message, where=content.plan_id, hint=error.hint) from error
 

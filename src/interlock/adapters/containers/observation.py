@@ -19,6 +19,8 @@ _FIRST_SIGNAL, _LAST_SIGNAL = 129, 192
 _KILLED = 137
 _NOT_FOUND = {126: "cannot be executed", 127: "was not found"}
 """What shells and the engine's small init end with."""
+_TOO_MUCH = "it needed more memory than it may have"
+"""Engines keep that in mind over a restart."""
 
 
 def observe(found: Data) -> ProcessStatus:
@@ -27,10 +29,11 @@ def observe(found: Data) -> ProcessStatus:
     status: str = state["Status"]
     history: Data = {"restarts": found.get("RestartCount", 0), "started_at": _time(state.get("StartedAt", ""))}
     if status in {"running", "paused"}:
-        message = "it is paused" if status == "paused" else ""
+        message = "it is paused" if status == "paused" else _TOO_MUCH if state.get("OOMKilled") else ""
         return ProcessStatus(state="running", pid=state.get("Pid") or None, message=message, **history)
     if status == "restarting":
-        return ProcessStatus(state="starting", message="it ended and is about to be started again", **history)
+        message = _TOO_MUCH if state.get("OOMKilled") else "it ended and is about to be started again"
+        return ProcessStatus(state="starting", message=message, **history)
     if never_ran(found):
         return ProcessStatus(state="absent")
     if status == "dead":
@@ -60,7 +63,7 @@ def _ended(found: Data, state: Data, history: Data) -> ProcessStatus:
     if is_marked(found):
         return ProcessStatus(state="exited", reason="stopped", **ending)
     if state.get("OOMKilled"):
-        ending["message"] = "it needed more memory than it may have"
+        ending["message"] = _TOO_MUCH
     elif code == _KILLED:
         ending["message"] = "it was killed from outside: by hand, or because the engine ended"
         return ProcessStatus(state="lost", **ending)

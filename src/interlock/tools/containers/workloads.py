@@ -4,6 +4,7 @@ Keyed as the tools of processes are (`interlock.tools.process`), and with the sa
 name, and knows afterwards what became of it.
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,9 @@ from interlock.tools.secrets import SecretSource, secret_values
 
 PORT_PLACEHOLDER = "{port}"
 RUN_LABEL = "interlock.run"
+AWAY_S = 30.0
+"""How long a probe puts up with an engine that does not answer."""
+POLL_S = 0.2
 
 
 class RunContainerInput(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +91,7 @@ class RunContainer:
 
     async def probe(self, call: Call, arguments: RunContainerInput) -> Probe:
         key = _key(call, len(arguments.commands) - 1)
-        status = await self._engine.status(key)
+        status = await _known(self._engine, key)
         if status.state == "unknown":
             return Unknown(status.message, {"key": key, "tail": "", "output_bytes": 0, "dropped_bytes": 0})
         if (status.state, status.reason) != ("exited", "completed"):
@@ -152,7 +156,7 @@ class StartContainer:
         return StartOutput(key=call.key, port=arguments.port)
 
     async def probe(self, call: Call, arguments: StartContainerInput) -> Probe:
-        status = await self._engine.status(call.key)
+        status = await _known(self._engine, call.key)
         if status.state == "absent":
             return NotDone()
         if status.state == "unknown":
@@ -177,6 +181,19 @@ class StopContainer(StopProcess):
 def container_tools(engine: ContainerEngine, secrets: SecretSource) -> list[Tool[Any, Any]]:
     """The tools of this module on ``engine``."""
     return [RunContainer(engine, secrets), StartContainer(engine, secrets), StopContainer(engine)]
+
+
+async def _known(engine: ContainerEngine, key: str) -> ProcessStatus:
+    """The status, once the engine tells it: one that is started anew is back soon, and nobody need be asked for that."""
+    status = await engine.status(key)
+    try:
+        async with asyncio.timeout(AWAY_S):
+            while status.state == "unknown":
+                await asyncio.sleep(POLL_S)
+                status = await engine.status(key)
+    except TimeoutError:
+        pass
+    return status
 
 
 def _service(call: Call, arguments: StartContainerInput, secrets: Mapping[str, str]) -> ContainerSpec:
