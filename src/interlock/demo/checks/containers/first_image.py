@@ -15,7 +15,7 @@ VERSION = "v1.0.0"
 WORDS = f"deploy {SERVICE} {VERSION} to {ENVIRONMENT} and run the smoke tests"
 POLL_S = 0.2
 ROOT = {"root", "0"}
-_STEP = re.compile(r"step \d+", re.IGNORECASE)
+_STEP = re.compile(r"step \d+(?!.*LABEL interlock)", re.IGNORECASE)
 
 
 def build_and_run(scene: Scene, engine: Engine) -> None:
