@@ -6,10 +6,13 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 JOBS ?= 2
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 demo: setup ## words -> plan -> approval -> durable run -> watched release -> rollback, in about a minute
 	$(BIN)/interlock demo
+
+demo-containers: setup ## the same with images, and a canary that its numbers abort; needs Docker or Podman
+	$(BIN)/interlock demo --containers
 
 test: setup check ## everything that has to hold: the checks, then all tests but the slow ones
 	$(BIN)/pytest -q -n $(JOBS) -m "not slow" --dist loadgroup
@@ -49,4 +52,4 @@ lock: | $(UV) ## resolve the dependencies anew into requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
-.PHONY: help demo test check unit slow bench format setup lock
+.PHONY: help demo demo-containers test check unit slow bench format setup lock

@@ -1,7 +1,11 @@
 """Control planes on temporary data folders. Whatever a test starts is ended with it."""
 
 import os
-from collections.abc import AsyncIterator, Mapping
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,9 @@ import pytest_asyncio
 
 from harness.plane import MakePlane, Plane
 from harness.sample import Sample
+
+StartDemo = Callable[..., subprocess.Popen[str]]
+DEMO_PATIENCE_S = 60.0
 
 
 def environment() -> dict[str, str]:
@@ -59,3 +66,29 @@ def sample(tmp_path: Path, request: pytest.FixtureRequest) -> Sample:
 def sample_name(test: str) -> str:
     """A service's name: made of the test's, short and without words that mean something in a sentence."""
     return f"svc{crc32(test.encode()) % 10**6}"
+
+
+@pytest.fixture
+def start_demo(tmp_path: Path) -> Iterator[StartDemo]:
+    """Starts `interlock demo` with settings and a folder of its own for what is temporary; ends it in order at the end."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*options: str, **settings: str) -> subprocess.Popen[str]:
+        environ = environment() | {f"INTERLOCK_{name.upper()}": value for name, value in settings.items()}
+        command = [sys.executable, "-m", "interlock", "demo", *options]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(command, env=environ | {"TMPDIR": str(tmp_path)}, **pipes))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=DEMO_PATIENCE_S)
+
+
+def until_is(is_true: Callable[[], bool], what: str) -> None:
+    """Wait for it, where there is no event loop."""
+    deadline = time.monotonic() + DEMO_PATIENCE_S
+    while not is_true():
+        assert time.monotonic() < deadline, f"in vain: {what}"
+        time.sleep(0.02)

@@ -1,41 +1,16 @@
 """The demo, as somebody runs it."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from e2e.conftest import StartDemo, until_is
 from interlock.demo.findings import Findings, expect
 from interlock.demo.processes import living_off
 from interlock.demo.story import tell
 from interlock.demo.traffic import Answer, tally
-
-StartDemo = Callable[..., subprocess.Popen[str]]
-PATIENCE_S = 30.0
-
-
-@pytest.fixture
-def start_demo(tmp_path: Path) -> Iterator[StartDemo]:
-    """Starts `interlock demo` with a folder of its own for what is temporary; interrupts it if it is still there at the end."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start(*options: str) -> subprocess.Popen[str]:
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("INTERLOCK_")}
-        command = [sys.executable, "-m", "interlock", "demo", *options]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen(command, env=environ | {"TMPDIR": str(tmp_path)}, **pipes))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=PATIENCE_S)
 
 
 @pytest.mark.timeout(300)
@@ -58,7 +33,7 @@ def test_the_demo_observes_every_check_and_leaves_nothing(start_demo: StartDemo,
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_ends_all_that_it_started(start_demo: StartDemo, tmp_path: Path, number: signal.Signals) -> None:
     process = start_demo("--keep")
-    _until(lambda: any(tmp_path.glob("*/home/processes/*start-staging*/supervisor.json")), "a service was started")
+    until_is(lambda: any(tmp_path.glob("*/home/processes/*start-staging*/supervisor.json")), "a service was started")
     process.send_signal(number)
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -90,10 +65,3 @@ def test_answers_of_the_forwarder_alone_count_as_lost() -> None:
     counted = tally(answers)
     assert (counted.requests, counted.good, counted.failed, counted.lost) == (4, 1, 1, 2)
     assert counted.first_problem == "status 502"
-
-
-def _until(is_true: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not is_true():
-        assert time.monotonic() < deadline, f"in vain: {what}"
-        time.sleep(0.02)

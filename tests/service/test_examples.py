@@ -11,15 +11,17 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
+from interlock.sources.dockerfile import BaseImages, generate_dockerfile
 from interlock.sources.model import Recipe
 from interlock.sources.module_file import check_module, parse_module
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 VERSIONS = ("v1.0.0", "v1.1.0", "v1.2.0")
+WEATHER = ("v1.0.0", "v1.1.0", "v1.1.1", "v1.2.0")
 DEADLINE_S = 20.0
 
 
@@ -51,7 +53,8 @@ class Service:
         return True
 
 
-Start = Callable[[str], Service]
+class Start(Protocol):
+    def __call__(self, version: str, service: str = "greeter") -> Service: ...
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
@@ -61,27 +64,27 @@ def until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.01)
 
 
-def module_file(version: str) -> bytes:
-    return (EXAMPLES / "greeter" / version / "ai-module.yaml").read_bytes()
+def module_file(version: str, service: str = "greeter") -> bytes:
+    return (EXAMPLES / service / version / "ai-module.yaml").read_bytes()
 
 
-def recipe_of(version: str) -> Recipe:
-    return parse_module(module_file(version))
+def recipe_of(version: str, service: str = "greeter") -> Recipe:
+    return parse_module(module_file(version, service))
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Generator[Start]:
-    """Starts a version of the greeter on a port that the system chooses; whatever still runs at the end is killed."""
+    """Starts a version of an example on a port that the system chooses; whatever still runs at the end is killed."""
     running: list[subprocess.Popen[bytes]] = []
 
-    def start_version(version: str) -> Service:
+    def start_version(version: str, service: str = "greeter") -> Service:
         log = tmp_path / f"{version}.log"
-        start = recipe_of(version).start
+        start = recipe_of(version, service).start
         assert start is not None
         (command,) = start.on_port(0)
         with log.open("wb") as output:
             process = subprocess.Popen(
-                command, cwd=EXAMPLES / "greeter" / version, env=environment(), stdout=output, stderr=output
+                command, cwd=EXAMPLES / service / version, env=environment(), stdout=output, stderr=output
             )
         running.append(process)
         until(lambda: b"\n" in log.read_bytes(), f"{version} says that it started")
@@ -171,3 +174,38 @@ def test_sigterm_lets_a_request_under_way_finish(start: Start, version: str) -> 
             answer.read()
     assert service.process.wait(DEADLINE_S) == 0
     assert service.log.read_text().splitlines()[-1] == f"greeter {version} stopped pid={service.process.pid}"
+
+
+@pytest.mark.parametrize("version", WEATHER)
+def test_the_weather_runs_in_a_container_as_a_canary(version: str) -> None:
+    assert check_module(module_file(version, "weather")) == []
+    recipe = recipe_of(version, "weather")
+    assert (recipe.version, recipe.target, recipe.strategy) == (version, "container", "canary")
+    assert [step.percent for step in recipe.steps] == [25, 50]
+    made = generate_dockerfile(recipe, BaseImages(python="python", node="node"), {})
+    assert '"--host", "0.0.0.0"' in made.text
+
+
+@pytest.mark.parametrize("version", WEATHER)
+def test_the_tests_of_the_weather_pass_and_it_starts_healthy(start: Start, version: str) -> None:
+    (command,) = recipe_of(version, "weather").test[0].argv
+    done = subprocess.run(command, cwd=EXAMPLES / "weather" / version, env=environment(), capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    service = start(version, "weather")
+    assert service.get("/health") == (200, {"status": "ok", "version": version})
+    status, answer = service.get("/")
+    assert (status, answer["station"], answer["version"]) == (200, "harbour", version)
+
+
+@pytest.mark.parametrize("version", WEATHER[:-1])
+def test_the_good_weather_releases_answer_every_request(start: Start, version: str) -> None:
+    service = start(version, "weather")
+    assert {service.get("/")[0] for _ in range(60)} == {200}
+
+
+def test_the_defect_of_the_weather_fails_every_fifth_request_and_names_its_version(start: Start) -> None:
+    service = start("v1.2.0", "weather")
+    answers = [service.get("/") for _ in range(20)]
+    assert [status for status, _ in answers] == [200, 200, 200, 200, 500] * 4
+    assert {answer["version"] for _, answer in answers} == {"v1.2.0"}
+    assert "error: KeyError: 'wind'" in service.log.read_text()

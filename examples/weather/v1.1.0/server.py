@@ -74,7 +74,7 @@ def main():
     signal.pthread_sigmask(signal.SIG_BLOCK, endings)  # before any thread starts: only `sigwait` below receives them
     with Server(arguments.host, arguments.port) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
-        log(f"weather {VERSION} started on port {server.server_address[1]}")
+        log(f"weather {VERSION} started port={server.server_address[1]}")
         signal.sigwait(endings)
         server.shutdown()
     log(f"weather {VERSION} stopped")

@@ -15,6 +15,7 @@ from pathlib import Path
 from interlock.demo.engine import Engine, EngineAwayError, noted
 from interlock.demo.findings import NotObserved, expect
 from interlock.demo.processes import Identity, descendants, has_variable, identify, living_off
+from interlock.demo.registry import forget
 from interlock.demo.stage import MARKER
 from interlock.demo.targets import ProcessFolder, process_folders
 
@@ -76,7 +77,8 @@ def clear_engine(engine: Engine, instance: str) -> str:
         raise NotObserved(f"{error}; what it holds is left: everything with the label interlock.instance={instance}") from error
     expect(not cleared.remains, f"still there: {', '.join(cleared.remains)}")
     what = f"{cleared.containers} containers and {cleared.images} images were removed"
-    return f"{what}; none with the label of this control plane is left, and no network"
+    beside = forget(cleared.pushed)
+    return f"{what}; none with the label of this control plane is left, and no network" + (f"; {beside}" if beside else "")
 
 
 def _tell(home: Path, told: set[Identity]) -> list[ProcessFolder]:

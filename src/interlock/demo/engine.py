@@ -32,10 +32,11 @@ class EngineAwayError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cleared:
-    """What was removed at the engine, and what is there nevertheless."""
+    """What was removed at the engine, and what is there nevertheless; ``pushed`` are the names that registries know."""
 
     containers: int
     images: int
+    pushed: tuple[str, ...]
     remains: tuple[str, ...]
 
 
@@ -89,20 +90,24 @@ class Engine:
     def clear(self, instance: str) -> Cleared:
         """Remove all containers and images of a control plane that is not there any more."""
         labels = {INSTANCE_LABEL: instance}
-        removed = {"containers": set[str](), "images": set[str]()}
+        removed, pushed = {"containers": set[str](), "images": set[str]()}, set[str]()
         deadline = time.monotonic() + CLEAR_PATIENCE_S
         while True:
             found = {"containers": self._ids("/containers/json", labels), "images": self._ids("/images/json", labels)}
             if not (found["containers"] or found["images"]) or time.monotonic() > deadline:
                 break
+            images = self.images(**labels)
+            removed["images"] |= {image["Id"] for image in images}
+            pushed |= {name for image in images for name in image.get("RepoDigests") or () if not name.startswith("<none>")}
+            removed["containers"] |= set(found["containers"])
             for kind, ids in found.items():
                 for item in ids:
                     # With its anonymous volumes; an image goes with all its names.
                     self._ask("DELETE", f"/{kind}/{item}", force="true", **({"v": "true"} if kind == "containers" else {}))
-                removed[kind] |= set(ids)
         found["networks"] = self._ids("/networks", labels)
         remains = tuple(item.removeprefix("sha256:")[:12] for ids in found.values() for item in ids)
-        return Cleared(containers=len(removed["containers"]), images=len(removed["images"]), remains=remains)
+        counts = {kind: len(ids) for kind, ids in removed.items()}
+        return Cleared(**counts, pushed=tuple(sorted(pushed)), remains=remains)
 
     def _ids(self, path: str, labels: dict[str, str]) -> list[str]:
         listed: list[Doc] = self._get(path, all="true", filters=_with_labels(labels)).json()

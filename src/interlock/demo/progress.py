@@ -1,12 +1,10 @@
 """The events of a run in the words of the story."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from interlock.demo.api import Doc
 from interlock.demo.telling import Teller
-
-_SIGNS = {"pass": ("·", "cyan"), "fail": ("✗", "bold red"), "inconclusive": ("?", "bold yellow")}
 
 
 class Progress:
@@ -52,11 +50,10 @@ class Progress:
                 self._teller.note(f"{task}: {self._titles.get(task, '')}")
             case "TaskReported":
                 self._messages[task] = event["message"]
-                for comparison in event["data"].get("analysis", {}).get("comparisons", []):
-                    sign, style = _SIGNS[comparison["verdict"]]
-                    self._teller.event(sign, style, task, comparison["detail"])
                 if event["message"].startswith("incident"):
                     self._teller.event("!", "bold red", task, event["message"])
+                else:
+                    self._tell_numbers(task, event["data"].get("analysis", {}).get("comparisons", []))
             case "TaskRetryScheduled":
                 self._teller.event("↻", "bold yellow", task, f"is tried again: {event['error'].get('message', '')}")
             case "TaskFailed":
@@ -68,6 +65,10 @@ class Progress:
                 self._teller.event("✓", "green", task, f"{self._lasted(event):>5.1f} s  {message}")
             case _:
                 pass
+
+    def _tell_numbers(self, task: str, comparisons: Sequence[Doc]) -> None:
+        for comparison in comparisons:
+            self._teller.event("·", "cyan", task, comparison["detail"])
 
     def _lasted(self, event: Doc) -> float:
         ended: str = event["at"]

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,15 +58,16 @@ class Scene:
         rows = self.api.get("/status", service=name, environment=ENVIRONMENT)["items"]
         self.urls[name] = rows[0]["url"]
 
-    def plan(self, text: str, *, is_whole: bool = False) -> Doc:
-        """The plan for a sentence, shown as a whole or in its main lines. Raises NotObserved where there is none."""
+    def plan(self, text: str, *, is_whole: bool = False, sections: Sequence[str] = ("Changes",)) -> Doc:
+        """The plan for a sentence, shown as a whole or in its main lines and these sections. Raises NotObserved where there is
+        none."""
         output = self.run("plan", text, is_shown=is_whole)
         found = PLAN_ID.search(output.text)
         if output.exit_code or found is None:
             self.teller.output(output.said)
             raise NotObserved(f"there is no plan: {last_line(output)}")
         if not is_whole:
-            self.teller.output(main_lines(output.text))
+            self.teller.output(main_lines(output.text, sections))
         return self.api.get(f"/plans/{found[0]}")
 
     def approve(self, plan: Doc) -> None:
@@ -100,10 +102,10 @@ class Scene:
         return seen
 
 
-def main_lines(text: str) -> str:
-    """What a plan is and what it changes: its heading, its facts, and the section of the changes."""
-    sections = text.split("\n\n")
-    kept = [section for section in sections[:2] if section] + [part for part in sections if part.startswith("Changes")]
+def main_lines(text: str, sections: Sequence[str]) -> str:
+    """What a plan is and what it changes: its heading, its facts, and the sections of these names."""
+    parts = text.split("\n\n")
+    kept = [part for part in parts[:2] if part] + [part for part in parts[2:] if part.splitlines()[0] in sections]
     return "\n\n".join(kept)
 
 

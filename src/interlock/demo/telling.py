@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console, RenderableType
+from rich.padding import Padding
 from rich.rule import Rule
 from rich.status import Status
 from rich.table import Table
@@ -61,15 +62,20 @@ class Teller:
     def output(self, text: str) -> None:
         """What a command printed."""
         for line in text.splitlines():
-            self._print(Text(" " * INDENT + line.rstrip(), style="dim", overflow="fold"))
+            self._print(Padding(Text(line.rstrip(), style="dim", overflow="fold"), (0, 0, 0, INDENT), expand=False))
 
     def event(self, mark: str, style: str, name: str, message: str) -> None:
         """One thing that happened to what is under way."""
-        self._print(Text.assemble((f"  {mark} ", style), (f"{name:<16} ", "bold"), message))
+        row = Table.grid(padding=(0, 1, 0, 0), pad_edge=True)
+        row.add_column(width=INDENT + 1)
+        row.add_column(min_width=18, no_wrap=True)
+        row.add_column(overflow="fold")
+        row.add_row(Text(f"{mark:>{INDENT + 1}}", style), Text(name, "bold"), Text(message))
+        self._print(row)
 
     def alarm(self, line: str) -> None:
         """Something that is done to the system on purpose."""
-        self._print(Text(f"  ✗ {line}", style="bold red"))
+        self._print(Padding(Text(f"✗ {line}", style="bold red"), (0, 0, 0, INDENT), expand=False))
 
     def verdict(self, check: Check) -> None:
         """What was observed."""
