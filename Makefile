@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 JOBS ?= 2
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 demo: setup ## words -> plan -> approval -> durable run -> watched release -> rollback, in about a minute
 	$(BIN)/interlock demo
@@ -26,11 +26,14 @@ check: setup ## formatting, lint, types, import rules
 unit: setup ## the pure tests, in seconds
 	$(BIN)/pytest -q tests/unit tests/architecture
 
-slow: setup ## what takes minutes: the long crash matrix
+slow: setup ## what takes long: the crash matrices, in about an hour and a half
 	$(BIN)/pytest -q -m slow
 
 bench: setup ## the figures of the README, measured on this machine
 	$(BIN)/python bench/figures.py
+
+bench-strategies: setup ## requests lost during roll-outs, strategy by strategy; takes a quarter of an hour
+	$(BIN)/python bench/strategy_loss.py
 
 format: setup ## format the code
 	$(BIN)/ruff format src tests bench
@@ -52,4 +55,4 @@ lock: | $(UV) ## resolve the dependencies anew into requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
-.PHONY: help demo demo-containers test check unit slow bench format setup lock
+.PHONY: help demo demo-containers test check unit slow bench bench-strategies format setup lock

@@ -58,18 +58,23 @@ def main() -> None:
             row("plan from words", "ms", "< 20", asyncio.run(plans_ms(Path(folder) / "inside"))),
             *server_rows(Path(folder)),
         ]
-    about = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "interlock": version("interlock"),
-    }
+    about = about_here()
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(about | {"rows": rows}, indent=2) + "\n")
     print(f"{about['date']}, {about['machine']}, Python {about['python']}\n")
     print("| what | median | p95 | goal |\n|---|---|---|---|")
     for item in rows:
         print(f"| {item['what']} | {item['p50']:g} {item['unit']} | {item['p95']:g} {item['unit']} | {item['goal']} |")
+
+
+def about_here() -> dict[str, str]:
+    """When and where something was measured, with what."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "interlock": version("interlock"),
+    }
 
 
 def row(what: str, unit: str, goal: str, values: list[float]) -> dict[str, object]:
@@ -162,8 +167,9 @@ def served(home: Path) -> float:
 
 
 @contextlib.contextmanager
-def serving(home: Path) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
-    environment = os.environ | {"INTERLOCK_HOME": str(home), "INTERLOCK_FIRST_PORT": "29100", "INTERLOCK_LAST_PORT": "29199"}
+def serving(home: Path, **settings: str) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
+    ports = {"INTERLOCK_FIRST_PORT": "29100", "INTERLOCK_LAST_PORT": "29199"}
+    environment = os.environ | {"INTERLOCK_HOME": str(home)} | ports | settings
     process = subprocess.Popen([*INTERLOCK, "serve", "--port", "0"], env=environment, stderr=subprocess.DEVNULL)
     try:
         url = wait_until_ready(home, process.pid)

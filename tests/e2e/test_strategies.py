@@ -8,6 +8,7 @@ import pytest
 
 from harness.plane import Plane, until
 from harness.sample import MODULE, Sample
+from interlock.demo.targets import upstream_ports
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -68,6 +69,7 @@ class TestCanary:
         counted = Counter(status for status, _ in answers)
         assert set(counted) == {200, 500}
         assert counted[500] < 0.4 * sum(counted.values()), "no more than the canary's share was ever hurt"
+        assert upstream_ports(plane.home, f"{sample.name}.staging.candidate") == set()
         assert (await plane.ask(sample)) == (200, "v1.0.0")
         (incident,) = await plane.incidents(sample)
         assert incident["state"] == "resolved"
@@ -160,6 +162,19 @@ class TestRolling:
         serving = await plane.serving(sample)
         assert serving is not None
         assert (serving["version"], len(serving["instances"]), serving["observed"]["health"]) == ("v1.0.0", 3, "healthy")
+
+    async def test_one_that_fails_requests_while_both_serve_is_not_blamed_on_what_it_replaces(
+        self, plane: Plane, sample: Sample
+    ) -> None:
+        sample.release("v1.0.0", rolling())
+        sample.release("v1.1.0", rolling() | {"watch": MODULE["watch"] | {"window": "60s"}}, fail_every=1)
+        await plane.add(sample)
+        await plane.deploy(sample, "v1.0.0")
+        async with plane.traffic(sample, pause_s=0.002):
+            run = await plane.do(f"deploy {sample.name} v1.1.0 to staging")
+        assert (run["status"], run["error"]["code"]) == ("rolled_back", "threshold_crossed")
+        assert [incident["version"] for incident in await plane.incidents(sample)] == ["v1.1.0"]
+        assert (await plane.ask(sample)) == (200, "v1.0.0")
 
 
 class TestInstances:

@@ -55,6 +55,8 @@ class Killer:
 
     async def interrupt(self, run_id: str, count: int, after: int = 0) -> None:
         """Kill up to ``count`` times while the run is under way behind the event ``after``; it is up in the end."""
+        if count <= 0:
+            return
         for number in range(count):
             if number and self.chance.random() < 0.2:
                 delay_s = self.chance.uniform(0, START_S)

@@ -118,6 +118,14 @@ def test_the_way_back_verifies_what_it_brings_back_before_it_gets_the_traffic(se
     assert [task.needs for task in branch] == [(), *((f"{step}-staging",) for step in steps[:-1])]
 
 
+def test_the_way_back_frees_the_candidate_leg_at_which_it_checked():
+    for about, task in ((facts(), "take-out-staging"), (facts("rollback", release=V1), "quarantine-staging")):
+        graph, grants = lay_out(about)
+        assert graph.specs[task].inputs["takes_port"]
+        pointed = [grant.arguments["kind"].value for grant in grants if (grant.task, grant.tool) == (task, "forwarder.point")]
+        assert pointed == ["candidate"]
+
+
 def test_the_way_back_is_made_of_what_served_when_the_plan_was_made():
     old = release("v1", recipe=recipe(env={"MODE": "old"}, health=HealthCheck(path="/old")))
     specs = graph_of(environments=(environment("staging", old),)).specs
