@@ -1,6 +1,7 @@
 """Services, releases and deployments: what exists, and what is observed of it."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -16,6 +17,10 @@ from interlock.delivery.naming import check_service_name, free_ports, unknown_en
 from interlock.events.service import Events
 from interlock.sources.model import Target, WatchPolicy
 from interlock.tenancy.model import check_owner
+
+IN_USE: tuple[DeploymentState, ...] = ("starting", "live", "good", "paused")
+PAGE_SIZE = 50
+"""Deployments that are read at a time where most often one of the first is meant."""
 
 
 class Delivery:
@@ -202,6 +207,11 @@ class Delivery:
         """The kinds of target that deployments were ever made to, that of processes included."""
         return {"process", *[item.target for item in await self.deployments(scope, limit=100_000)]}
 
+    async def in_use(self, scope: Scope) -> list[Deployment]:
+        """Deployments that run, or that something is to go back to."""
+        async with self._database.read(scope) as connection:
+            return await store.deployments_in(connection, *IN_USE)
+
     async def watched(self, scope: Scope) -> list[Deployment]:
         """Deployments whose run is over and which serve: somebody has to keep an eye on them."""
         async with self._database.read(scope) as connection:
@@ -212,14 +222,23 @@ class Delivery:
     async def last_good(self, scope: Scope, service: str, environment: str, *, before: str = "") -> Deployment | None:
         """The newest deployment that passed its watch; with ``before``, the newest older than that deployment and of other
         content than the one serving."""
-        history = await self.deployments(scope, service, environment, limit=1000)
-        ids = [deployment.deployment_id for deployment in history]
-        older = history[ids.index(before) + 1 :] if before in ids else history
-        unwanted = history[ids.index(before)].release_id if before in ids else ""
-        for deployment in older:
-            if deployment.state in {"good", "retired"} and deployment.live_at and deployment.release_id != unwanted:
-                return deployment
-        return None
+        unwanted = (await self.deployment(scope, before)).release_id if before else ""
+        return await self.newest_good(
+            scope, service, environment, lambda item: bool(item.live_at) and item.release_id != unwanted, before=before
+        )
+
+    async def newest_good(
+        self, scope: Scope, service: str, environment: str, is_meant: Callable[[Deployment], bool], *, before: str = ""
+    ) -> Deployment | None:
+        """The newest one that passed its watch and ``is_meant``, however long ago; ``before`` leaves the older ones."""
+        async with self._database.read(scope) as connection:
+            for page in itertools.count():
+                found = await store.good_before(connection, service, environment, before, page, PAGE_SIZE)
+                if meant := next((item for item in found if is_meant(item)), None):
+                    return meant
+                if len(found) < PAGE_SIZE:
+                    return None
+        raise AssertionError("unreachable")
 
     async def change(
         self, scope: Scope, deployment_id: str, state: DeploymentState, reason: str, **fields: object
