@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 told = json.loads(Path("behaviour.json").read_text())
-count = itertools.count(1)
+count, looks = itertools.count(1), itertools.count(1)
 eaten = []
 
 
@@ -30,19 +30,19 @@ class Handler(socketserver.StreamRequestHandler):
         path, _, query = words[1].decode().partition("?") if len(words) > 1 else ("", "", "")
         if path == "/health":
             is_ill = told.get("unhealthy") or os.path.exists(told.get("unhealthy_while", ""))
+            is_ill = is_ill or (told.get("flaps") and next(looks) % 2 == 0) or told.get("hiccups", 0) > 0
+            told["hiccups"] = told.get("hiccups", 0) - 1
             self.answer(500 if is_ill else 200, "health")
         elif path == "/behave":
             told.update({name: json.loads(value) for name, _, value in (part.partition("=") for part in query.split("&"))})
             self.answer(200, "as you wish")
         elif path == "/metrics":
             self.answer(200, told.get("metrics", ""))
-        elif path == "/eat":
-            self.answer(200, "hungry")
-            eaten.append(b"x" * 10**9)
         elif path == "/flood":
             self.answer(200, "listen")
             for _ in range(40_000):
                 say("a flood of words " * 40)
+            say("the flood is over")
         elif path == "/crash":
             say("crashing")
             os._exit(3)
@@ -83,6 +83,10 @@ if told.get("exits_at_once"):
     sys.exit(7)
 # Inside a container the loopback interface reaches nobody.
 server = Server((os.environ.get("HOST", "127.0.0.1"), int(sys.argv[1])), Handler)
+if told.get("sours_after_s"):
+    threading.Timer(told["sours_after_s"], lambda: told.update(unhealthy=True)).start()
+if told.get("eats_after_s"):
+    threading.Timer(told["eats_after_s"], lambda: eaten.append(b"x" * 10**9)).start()
 server.serve_forever(poll_interval=0.05)
 server.server_close()
 say(f"stopped {told['version']}")

@@ -59,6 +59,9 @@ class Records:
     async def deployments(self, _scope, limit):
         return self._deployments[:limit]
 
+    async def in_use(self, _scope):
+        return [item for item in self._deployments if item.state in {"starting", "live", "good", "paused"}]
+
     async def deployment(self, _scope, deployment_id):
         return next(item for item in self._deployments if item.deployment_id == deployment_id)
 

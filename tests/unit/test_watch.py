@@ -265,3 +265,19 @@ def test_what_cannot_be_seen_is_judged_by_nothing_that_failed_meanwhile():
     back = sample(counters(210, 100), restarts=9)
     assert verdict(well, *[away] * 5, back) == "pass", "requests that failed and restarts while it was away say nothing"
     assert verdict(well, *[away] * 5, back, sample(counters(310, 200), restarts=9)) == "breach"
+
+
+@pytest.mark.parametrize(
+    ("healthy", "expected"),
+    [
+        ([True, False] * 5 + [True], "pass"),
+        ([True, False] * 6, "breach"),
+        ([True, False] * 6 + [True], "breach"),
+        ([True, True, False] * 6, "breach"),
+        ([True, True, True, False] * 20, "pass"),
+    ],
+)
+def test_health_that_comes_and_goes_breaches_by_its_share_and_never_by_a_few_bad_answers(healthy, expected):
+    judgement = judged(*[sample(counters(), healthy=value) for value in healthy])
+    assert judgement.verdict == expected
+    assert ("comes and goes" in judgement.reason()) == (expected == "breach")

@@ -56,8 +56,8 @@ class Analysing:
             if judgement.verdict == "breach":
                 raise await self._failed(context, deployment, judgement.reason(), judgement)
             is_seen = samples[-1].is_running is not None
-            if not is_seen:
-                # Requests fail for another reason meanwhile: what is counted begins anew.
+            if not is_seen or base is None:
+                # Requests fail for another reason meanwhile, or could not be counted yet: what is counted begins now.
                 base = await self._count(task)
             window = await self._since(base, task)
             conclusion = await self._conclude(signals, task, window)

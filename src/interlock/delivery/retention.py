@@ -8,7 +8,7 @@ from interlock.core.clock import Clock, from_text
 from interlock.core.errors import Unavailable
 from interlock.core.scope import Scope
 from interlock.delivery.artifacts import Artifacts
-from interlock.delivery.model import DeploymentState, Release
+from interlock.delivery.model import Release
 from interlock.delivery.service import Delivery
 from interlock.delivery.targets import Targets
 from interlock.tools.ports import Workloads
@@ -17,7 +17,6 @@ log = structlog.get_logger(__name__)
 
 BUILDING = timedelta(hours=6)
 """No build takes longer."""
-IN_USE: frozenset[DeploymentState] = frozenset({"starting", "live", "good", "paused", "drilling"})
 
 
 class Retention:
@@ -74,8 +73,7 @@ class Retention:
         return found
 
     async def _pinned(self, scope: Scope) -> set[str]:
-        deployments = await self._delivery.deployments(scope, limit=100_000)
-        pinned = {item.release_id for item in deployments if item.state in IN_USE}
+        pinned = {item.release_id for item in await self._delivery.in_use(scope)}
         for route in await self._delivery.routes(scope):
             if not route.deployment_id:
                 continue
@@ -88,10 +86,10 @@ class Retention:
 
     async def _sweep_ended(self, scope: Scope, workloads: Workloads) -> int:
         oldest = self._clock.now() - self._age
-        serving = {route.deployment_id for route in await self._delivery.routes(scope)}
-        deployments = await self._delivery.deployments(scope, limit=100_000)
+        routes = await self._delivery.routes(scope)
+        serving = [await self._delivery.deployment(scope, route.deployment_id) for route in routes if route.deployment_id]
         # What serves keeps its files even when its process has ended: they say why.
-        kept = {instance.key for item in deployments if item.deployment_id in serving for instance in item.instances}
+        kept = {instance.key for item in serving for instance in item.instances}
         removed = 0
         for key, status in (await workloads.list()).items():
             has_ended = status.state in {"exited", "lost"} and status.started_at and from_text(status.started_at) < oldest

@@ -1,6 +1,7 @@
 """Services, releases and deployments: what exists, and what is observed of it."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -16,6 +17,10 @@ from interlock.delivery.naming import check_service_name, free_ports, unknown_en
 from interlock.events.service import Events
 from interlock.sources.model import Target, WatchPolicy
 from interlock.tenancy.model import check_owner
+
+IN_USE: tuple[DeploymentState, ...] = ("starting", "live", "good", "paused", "drilling")
+PAGE_SIZE = 50
+"""Deployments that are read at a time where most often one of the first is meant."""
 
 
 class Delivery:
@@ -202,6 +207,11 @@ class Delivery:
         """The kinds of target that deployments were ever made to, that of processes included."""
         return {"process", *[item.target for item in await self.deployments(scope, limit=100_000)]}
 
+    async def in_use(self, scope: Scope) -> list[Deployment]:
+        """Deployments that run, or that something is to go back to."""
+        async with self._database.read(scope) as connection:
+            return await store.deployments_in(connection, *IN_USE)
+
     async def watched(self, scope: Scope) -> list[Deployment]:
         """Deployments whose run is over and which serve: somebody has to keep an eye on them."""
         async with self._database.read(scope) as connection:
@@ -214,6 +224,19 @@ class Delivery:
         content than the one serving."""
         async with self._database.read(scope) as connection:
             return await store.last_good(connection, service, environment, before)
+
+    async def newest_good(
+        self, scope: Scope, service: str, environment: str, is_meant: Callable[[Deployment], bool], *, before: str = ""
+    ) -> Deployment | None:
+        """The newest one that passed its watch and ``is_meant``, however long ago; ``before`` leaves the older ones."""
+        async with self._database.read(scope) as connection:
+            for page in itertools.count():
+                found = await store.good_before(connection, service, environment, before, page, PAGE_SIZE)
+                if meant := next((item for item in found if is_meant(item)), None):
+                    return meant
+                if len(found) < PAGE_SIZE:
+                    return None
+        raise AssertionError("unreachable")
 
     async def change(
         self, scope: Scope, deployment_id: str, state: DeploymentState, reason: str, **fields: object

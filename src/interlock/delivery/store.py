@@ -231,8 +231,21 @@ async def last_good(connection: AsyncConnection, service_name: str, environment:
     return found[0] if found else None
 
 
-async def deployments_in(connection: AsyncConnection, state: str) -> list[Deployment]:
-    return await _many(connection, select(deployments.c.value).where(deployments.c.state == state), Deployment)
+async def good_before(
+    connection: AsyncConnection, service_name: str, environment: str, before: str, page: int, size: int
+) -> list[Deployment]:
+    """A page of those that passed their watch, newest first; with ``before``, of those that are older than that one."""
+    query = select(deployments.c.value).order_by(deployments.c.number.desc()).limit(size).offset(page * size)
+    query = query.where(deployments.c.service == service_name, deployments.c.environment == environment)
+    query = query.where(deployments.c.state.in_(("good", "retired")))
+    if before:
+        number = select(deployments.c.number).where(deployments.c.deployment_id == before).scalar_subquery()
+        query = query.where(deployments.c.number < number)
+    return await _many(connection, query, Deployment)
+
+
+async def deployments_in(connection: AsyncConnection, *states: str) -> list[Deployment]:
+    return await _many(connection, select(deployments.c.value).where(deployments.c.state.in_(states)), Deployment)
 
 
 # --- quarantine and incidents ---

@@ -18,6 +18,10 @@ NO_TRAFFIC = LegCounters(generation="none", requests=0, server_errors=0, buckets
 """Of what has no leg: nothing was ever counted."""
 
 
+FLAPPING_SHARE = 1 / 3
+"""Of the looks in a window: a health check that fails at so many, and at twice the limit in a row, has gone wrong too."""
+
+
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     """A watch policy with everything said; only ``p95_ms`` may be left unwatched."""
 
@@ -167,9 +171,14 @@ def _health(samples: Sequence[Sample], limit: int) -> Reading:
         failures += 1
     unknown = samples[-1].healthy is None
     detail = f"the health check failed {failures} times in a row (limit {limit})"
+    looks = [sample.healthy for sample in samples if sample.healthy is not None]
+    bad = looks.count(False)
+    is_flapping = bad >= 2 * limit and bad >= FLAPPING_SHARE * len(looks)
     if unknown:
         detail = "the health check could not be made"
-    crossed = None if unknown else failures >= limit
+    elif is_flapping and failures < limit:
+        detail = f"the health check comes and goes: it failed {bad} of {len(looks)} times (limit {limit} in a row)"
+    crossed = None if unknown else failures >= limit or is_flapping
     return Reading(signal="health", observed=float(failures), threshold=limit, crossed=crossed, detail=detail)
 
 

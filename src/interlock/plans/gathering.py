@@ -232,10 +232,8 @@ class Gathering:
         environment = serving.environment
         if wish.version is None or wish.version.kind == "previous":
             return await self._delivery.last_good(scope, service.name, environment, before=serving.deployment_id)
-        history = await self._delivery.deployments(scope, service.name, environment, limit=1000)
         names = {wish.version.name, f"v{wish.version.name}"}
-        was_good = [item for item in history if item.version in names and item.state in {"good", "retired"}]
-        return was_good[0] if was_good else None
+        return await self._delivery.newest_good(scope, service.name, environment, lambda item: item.version in names)
 
     # --- what serves ---
 

@@ -45,11 +45,11 @@ async def status(scope: CallerScope, services: TheServices, service: str | None 
 async def list_releases(scope: CallerScope, services: TheServices, service: str | None = None, limit: Limit = 100) -> Page:
     await services.delivery.check_known(scope, service)
     quarantined = {(item.service, item.content): item for item in await services.incidents.quarantined(scope)}
-    serving = {route.deployment_id: route.environment for route in await services.delivery.routes(scope)}
     where: dict[str, list[str]] = {}
-    for deployment in await services.delivery.deployments(scope, service, limit=1000):
-        if deployment.deployment_id in serving:
-            where.setdefault(deployment.release_id, []).append(serving[deployment.deployment_id])
+    for route in await services.delivery.routes(scope):
+        if route.deployment_id and service in {None, route.service}:
+            serving = await services.delivery.deployment(scope, route.deployment_id)
+            where.setdefault(serving.release_id, []).append(route.environment)
     items: list[dict[str, Any]] = []
     for release in await services.delivery.releases(scope, service, limit):
         item = quarantined.get((release.service, release.content))
