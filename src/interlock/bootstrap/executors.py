@@ -4,6 +4,7 @@ from interlock.core.clock import Clock
 from interlock.delivery.analysing import Analysing
 from interlock.delivery.building import Building
 from interlock.delivery.incidents import Incidents
+from interlock.delivery.mending import Mending
 from interlock.delivery.ports import Forwarder
 from interlock.delivery.probing import Observer
 from interlock.delivery.recovery import Recovery
@@ -33,6 +34,7 @@ def executors(
     watching = Watching(delivery, incidents, observer, clock)
     analysing = Analysing(delivery, incidents, observer, sources, clock)
     recovery = Recovery(delivery, incidents, starting, targets, drain)
+    mending = Mending(delivery, incidents, starting, targets, drain)
     return {
         "delivery.checkout": building.checkout,
         "delivery.discard_build": building.discard,
@@ -56,4 +58,7 @@ def executors(
         "delivery.restore": recovery.restore,
         "delivery.settle": recovery.settle,
         "delivery.take_out": recovery.take_out,
+        "delivery.mend": mending.mend,
+        "delivery.lead": mending.lead,
+        "delivery.clear": mending.clear,
     }

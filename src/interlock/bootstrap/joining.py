@@ -1,5 +1,6 @@
 """The one place that joins settings, adapters, slices and faces."""
 
+import functools
 import os
 from collections.abc import Mapping
 from datetime import timedelta
@@ -11,12 +12,14 @@ from interlock.bootstrap.control_plane import ControlPlane
 from interlock.bootstrap.executors import executors
 from interlock.bootstrap.notifying import join_notifications
 from interlock.bootstrap.outside import reach, toolbox
-from interlock.bootstrap.reacting import subscribe_facts, subscribe_plans, subscribe_way_back
+from interlock.bootstrap.reacting import subscribe_facts, subscribe_healing, subscribe_plans, subscribe_way_back
 from interlock.core.clock import Clock, SystemClock
 from interlock.core.scope import system_scope
 from interlock.db.database import Database
 from interlock.delivery.artifacts import StoredArtifacts
 from interlock.delivery.capturing import Capturing
+from interlock.delivery.drift_observer import DriftObserver
+from interlock.delivery.drift_record import DriftRecord
 from interlock.delivery.environments import Environments
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.logs import Logs
@@ -32,8 +35,11 @@ from interlock.faces.http.services import Services
 from interlock.inbox.service import Inbox
 from interlock.plans.approval import ApprovalRules
 from interlock.plans.containing import Containing
+from interlock.plans.drift_questions import DriftQuestions
 from interlock.plans.gathering import Gathering
 from interlock.plans.handlers import PlanHandlers
+from interlock.plans.healing import Healing
+from interlock.plans.healing_runs import HealingRuns, under_way
 from interlock.plans.launching import Launching
 from interlock.plans.proposing import Proposing
 from interlock.plans.queue import Queue
@@ -107,12 +113,28 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
     queue = Queue(database, events, shelf, rules)
     limits = Limits(max_concurrent_tasks=settings.max_concurrent_tasks_per_workflow, timeout_s=settings.run_timeout_s)
     launching = Launching(runs, limits)
-    plan_handlers = PlanHandlers(plans, queue, runs, launching, delivery, incidents)
-    way_back = WayBack(database, plans, runs, launching, delivery, incidents, inbox)
+    drift = DriftRecord(database, events, clock)
+    drift_observer = DriftObserver(delivery, drift, targets, forwarder, artifacts, clock, functools.partial(under_way, plans))
+    healing = Healing(
+        delivery,
+        environments,
+        incidents,
+        drift_observer,
+        drift,
+        HealingRuns(plans, runs, launching, drift),
+        DriftQuestions(database, inbox),
+        clock,
+    )
     notifying = join_notifications(settings, database, events, journal_feed, inbox, clock, outside.secret)
     capturing = Capturing(database, events, delivery, incidents, targets, sources.history, clock)
-    subscribe_plans(events, journal_feed, plan_handlers, RunHandlers(database, inbox, runs))
-    subscribe_way_back(events, way_back)
+    subscribe_plans(
+        events,
+        journal_feed,
+        PlanHandlers(plans, queue, runs, launching, delivery, incidents),
+        RunHandlers(database, inbox, runs),
+    )
+    subscribe_way_back(events, WayBack(database, plans, runs, launching, delivery, incidents, inbox))
+    subscribe_healing(events, journal_feed, healing)
     subscribe_facts(events, capturing)
     services = Services(
         tenancy=tenancy,
@@ -123,6 +145,8 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         environments=environments,
         incidents=incidents,
         capturing=capturing,
+        drift=drift,
+        drift_observer=drift_observer,
         observer=observer,
         logs=Logs(delivery, targets, clock),
         sources=sources,
@@ -134,7 +158,6 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         task_logs=TaskLogs(targets, outside.build_logs),
         components=components(scope, driver, forwarder, delivery, events) | metrics_component(settings, outside.prometheus),
     )
-    watcher = Watcher(delivery, incidents, observer, clock)
     retention = Retention(
         delivery, artifacts, targets, clock, settings.keep_releases, timedelta(days=settings.keep_processes_days)
     )
@@ -143,8 +166,9 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         database=database,
         services=services,
         driver=driver,
-        watcher=watcher,
+        watcher=Watcher(delivery, incidents, observer, clock),
         queue=queue,
+        healing=healing,
         events=events,
         forwarder=forwarder,
         retention=retention,

@@ -2,6 +2,7 @@
 
 from interlock.delivery.capturing import Capturing
 from interlock.delivery.contracts import (
+    DriftGone,
     EnvironmentFrozen,
     EnvironmentRulesChanged,
     EnvironmentThawed,
@@ -12,6 +13,7 @@ from interlock.events.service import Events
 from interlock.inbox.contracts import ItemAnswered
 from interlock.plans.contracts import PlanApproved, PlanChanged, PlanDue
 from interlock.plans.handlers import PlanHandlers
+from interlock.plans.healing import Healing
 from interlock.plans.wayback import WayBack
 from interlock.runs.contracts import RunBegan, RunEnded, TaskAsks
 from interlock.runs.feed import JournalFeed
@@ -35,6 +37,12 @@ def subscribe_way_back(events: Events, way_back: WayBack) -> None:
     events.subscribe("wayback.place", way_back.plan_changed, PlanChanged)
     events.subscribe("wayback.resolved", way_back.incident_resolved, IncidentResolved)
     events.subscribe("wayback.answer", way_back.item_answered, ItemAnswered)
+
+
+def subscribe_healing(events: Events, journal: JournalFeed, healing: Healing) -> None:
+    events.subscribe("healing.finished", healing.run_finished, RunEnded, feed=journal)
+    events.subscribe("healing.gone", healing.drift_gone, DriftGone)
+    events.subscribe("healing.answer", healing.item_answered, ItemAnswered)
 
 
 def subscribe_facts(events: Events, capturing: Capturing) -> None:

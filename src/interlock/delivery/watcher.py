@@ -81,5 +81,5 @@ class Watcher:
     async def _report_lost(self, scope: Scope, deployment: Deployment) -> None:
         where = f"{deployment.service} {deployment.version} in {deployment.environment}"
         title = f"{where} does not run: its process was stopped from outside"
-        asks = f'{title}. To start it again: interlock plan "restart {deployment.service} in {deployment.environment}"'
-        await self._incidents.open(scope, deployment, title, {}, severity="critical", found_by="host", asks=asks)
+        # What becomes of it is healed, or asked, as drift: one question for one thing.
+        await self._incidents.open(scope, deployment, title, {}, severity="critical", found_by="host")

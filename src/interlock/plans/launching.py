@@ -12,6 +12,8 @@ from interlock.runs.model import Limits, Run
 from interlock.runs.service import Runs
 
 MAIN = "main"
+HEAL = "heal:"
+"""How the roles of runs begin that bring back what was changed from outside."""
 
 
 class Launching:
@@ -21,10 +23,11 @@ class Launching:
         self._runs = runs
         self._limits = limits
 
-    async def submit(self, scope: Scope, plan: Plan, content: PlanContent, role: str, graph: TaskGraph) -> None:
-        """Start the run of ``graph`` in this role of the plan; once it was started, doing it again changes nothing."""
+    async def submit(self, scope: Scope, plan: Plan, content: PlanContent, role: str, graph: TaskGraph, number: int = 1) -> str:
+        """Start the run of ``graph`` in this role of the plan, for the ``number``-th time; once it was started, doing it again
+        changes nothing. Returns its id."""
         run = Run(
-            run_id=_run_id(plan.plan_id, role),
+            run_id=_run_id(plan.plan_id, role, number),
             plan_id=plan.plan_id,
             role=role,
             title=plan.text if role == MAIN else f"{role} of: {plan.text}",
@@ -41,6 +44,7 @@ class Launching:
             # The event came twice, or the control plane died between the submission and the cursor.
             if error.code != "run_exists":
                 raise
+        return run.run_id
 
     def _long_enough(self, content: PlanContent) -> Limits:
         """The limits, beside the time for which the approved plan itself says that it watches."""
@@ -65,7 +69,9 @@ def bound(graph: TaskGraph, outputs: dict[str, dict[str, Any]]) -> TaskGraph:
     return TaskGraph(tasks=tuple(msgspec.structs.replace(task, inputs=bind(task.inputs)) for task in graph))
 
 
-def _run_id(plan_id: str, role: str) -> str:
+def _run_id(plan_id: str, role: str, number: int) -> str:
     """Derived from the plan: the same approval can only ever be the same run."""
-    suffix = "" if role == MAIN else "_" + role.replace(":", "_").replace("rollback", "rb")
+    suffix = (
+        "" if role == MAIN else "_" + role.replace(":", "_").replace("rollback", "rb") + ("" if number == 1 else f"_{number}")
+    )
     return plan_id.replace("plan_", "run_") + suffix

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from interlock.core.scope import Scope
+from interlock.delivery.drift_observer import problems
 from interlock.delivery.model import Route
 from interlock.faces.http.services import Services
 from interlock.faces.http.shapes import plain
@@ -19,7 +20,9 @@ async def board(
         for route in await services.delivery.routes(scope)
         if (service is None or route.service == service) and (not environments or route.environment in environments)
     ]
-    return list(await asyncio.gather(*[_row(services, scope, route) for route in routes]))
+    drifts = {(item.service, item.environment): problems(item.drifts) for item in await services.drift.listing(scope, service)}
+    rows = await asyncio.gather(*[_row(services, scope, route) for route in routes])
+    return [row | {"drift": drifts.get((row["service"], row["environment"]), [])} for row in rows]
 
 
 async def _row(services: Services, scope: Scope, route: Route) -> dict[str, Any]:

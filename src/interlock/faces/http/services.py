@@ -6,6 +6,8 @@ from typing import Any
 
 from interlock.audit.service import Audit
 from interlock.delivery.capturing import Capturing
+from interlock.delivery.drift_observer import DriftObserver
+from interlock.delivery.drift_record import DriftRecord
 from interlock.delivery.environments import Environments
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.logs import Logs
@@ -38,6 +40,8 @@ class Services:
     environments: Environments
     incidents: Incidents
     capturing: Capturing
+    drift: DriftRecord
+    drift_observer: DriftObserver
     observer: Observer
     logs: Logs
     sources: Sources
