@@ -66,8 +66,8 @@ class DriftObserver:
         self._identities: dict[str, str] = {}
         self._releases: dict[str, Release] = {}
         self._fallbacks: dict[str, str] = {}
-        self._owners: dict[str, str] = {}
-        """Key -> deployment, of what runs and no serving deployment has."""
+        self._owners: dict[str, tuple[str, Place]] = {}
+        """Key -> deployment and place, of what runs and no serving deployment has."""
         self._kinds: set[Target] | None = None
         self._gone: dict[str, str] = {}
         self._artifacts_due = 0.0
@@ -229,14 +229,12 @@ class DriftObserver:
     async def _place_of(self, scope: Scope, target: Target, key: str, sighting: Sighting) -> Place | None:
         """Where an orphan belongs; None for what is none, because a deployment that is in use has it."""
         if key not in self._owners:
-            history = await self._delivery.deployments(scope, limit=100_000)
-            owners = {instance.key: item.deployment_id for item in history for instance in item.instances}
-            self._owners[key] = owners.get(key, "")
-        if self._owners[key]:
-            deployment = await self._delivery.deployment(scope, self._owners[key])
-            return None if deployment.state in IN_USE else (deployment.service, deployment.environment)
+            self._owners[key] = _owner(key, await self._delivery.deployments(scope, limit=100_000))
+        deployment_id, place = self._owners[key]
+        if deployment_id and (await self._delivery.deployment(scope, deployment_id)).state in IN_USE:
+            return None
         labels = sighting.labels if target == "container" else {}
-        return labels.get("interlock.service", ""), labels.get("interlock.environment", "")
+        return (labels.get("interlock.service", place[0]), labels.get("interlock.environment", place[1]))
 
     # --- files and images ---
 
@@ -252,6 +250,20 @@ class DriftObserver:
 def problems(drifts: Iterable[Drift]) -> list[str]:
     """The differences in words, one each."""
     return [drift.detail for drift in drifts]
+
+
+def _owner(key: str, history: Iterable[Deployment]) -> tuple[str, Place]:
+    """The deployment (empty for none) and the place that a key belongs to; by the run that its name begins with where no
+    deployment has it."""
+    candidates: list[Deployment] = []
+    for item in history:
+        if any(instance.key == key for instance in item.instances):
+            return item.deployment_id, (item.service, item.environment)
+        if key.startswith(item.run_id.replace("_", "-") + "-"):
+            candidates.append(item)
+    # A run may have led to several environments; its tasks are named after them.
+    named = [item for item in candidates if f"-{item.environment}" in key] or candidates
+    return "", (named[0].service, named[0].environment) if named else ("", "")
 
 
 def _elsewhere(

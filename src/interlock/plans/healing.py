@@ -61,13 +61,20 @@ class Healing:
             try:
                 await self._runs.settle(scope)
                 for place in await self._observer.look(scope):
-                    await self._act(scope, place)
-            except Unavailable as error:
-                log.info("drift.unavailable", error=str(error))
+                    await self._try(scope, place)
             except Exception:
                 # What is out of order must be found as long as the control plane runs.
                 log.exception("drift.failed")
             await asyncio.sleep(interval_s)
+
+    async def _try(self, scope: Scope, place: PlaceDrift) -> None:
+        """What goes wrong with one place keeps nobody from the next one."""
+        try:
+            await self._act(scope, place)
+        except Unavailable as error:
+            log.info("drift.unavailable", place=place.name, error=str(error))
+        except Exception:
+            log.exception("drift.failed", place=place.name)
 
     async def _act(self, scope: Scope, place: PlaceDrift) -> None:
         serving = await self._serving(scope, place)

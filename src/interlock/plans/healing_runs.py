@@ -46,15 +46,16 @@ class HealingRuns:
         plan, content = approved
         if any(other.returns_to is not None for other in await self._plans.under_way(scope)):
             return
-        role = HEAL + place.environment
-        earlier = [run for run in await self._runs.listing(scope, plan_id=plan.plan_id, limit=1000) if run.role == role]
-        graph = bound(content.healing.branch(role), await self._known(scope, place, serving, plan))
+        branch = HEAL + place.environment
+        roles = [run.role for run in await self._runs.listing(scope, plan_id=plan.plan_id, limit=1000)]
+        earlier = sum(role.startswith(HEAL) and environment_of(role) == place.environment for role in roles)
+        graph = bound(content.healing.branch(branch), await self._known(scope, place, serving, plan))
         if not await self._plans.begin_healing(scope, plan.plan_id, place.environment):
             return
         # Counted before it begins: what dies in between was an attempt too.
         at = self._record.now()
         await self._record.change(scope, place, lambda known: _attempted(known, at))
-        run_id = await self._launching.submit(scope, plan, content, role, graph, len(earlier) + 1)
+        run_id = await self._launching.submit(scope, plan, content, f"{branch}:{earlier + 1}" if earlier else branch, graph)
         await self._record.change(scope, place, lambda known: msgspec.structs.replace(known, run_id=run_id))
 
     async def _known(self, scope: Scope, place: PlaceDrift, serving: Deployment, plan: Plan) -> dict[str, dict[str, Any]]:
@@ -80,10 +81,15 @@ class HealingRuns:
     async def ended(self, scope: Scope, plan_id: str, role: str) -> PlaceDrift:
         """A run that healed is over; returns what is known of its place."""
         plan, _ = await self._plans.get(scope, plan_id)
-        place = PlaceDrift(service=plan.service, environment=role.removeprefix(HEAL))
+        place = PlaceDrift(service=plan.service, environment=environment_of(role))
         after = await self._record.change(scope, place, _ended)
         await self._plans.end_healing(scope, plan_id)
         return after
+
+
+def environment_of(role: str) -> str:
+    """The environment that a run in this role heals."""
+    return role.split(":")[1]
 
 
 _ACTED_ON = (("replaced", "replaced"), ("orphans", "orphan"))

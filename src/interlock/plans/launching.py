@@ -13,7 +13,7 @@ from interlock.runs.service import Runs
 
 MAIN = "main"
 HEAL = "heal:"
-"""How the roles of runs begin that bring back what was changed from outside."""
+"""How the roles of runs begin that bring back what was changed from outside: ``heal:staging``, then ``heal:staging:2``."""
 
 
 class Launching:
@@ -23,11 +23,11 @@ class Launching:
         self._runs = runs
         self._limits = limits
 
-    async def submit(self, scope: Scope, plan: Plan, content: PlanContent, role: str, graph: TaskGraph, number: int = 1) -> str:
-        """Start the run of ``graph`` in this role of the plan, for the ``number``-th time; once it was started, doing it again
-        changes nothing. Returns its id."""
+    async def submit(self, scope: Scope, plan: Plan, content: PlanContent, role: str, graph: TaskGraph) -> str:
+        """Start the run of ``graph`` in this role of the plan; once it was started, doing it again changes nothing. Returns its
+        id."""
         run = Run(
-            run_id=_run_id(plan.plan_id, role, number),
+            run_id=_run_id(plan.plan_id, role),
             plan_id=plan.plan_id,
             role=role,
             title=plan.text if role == MAIN else f"{role} of: {plan.text}",
@@ -69,9 +69,7 @@ def bound(graph: TaskGraph, outputs: dict[str, dict[str, Any]]) -> TaskGraph:
     return TaskGraph(tasks=tuple(msgspec.structs.replace(task, inputs=bind(task.inputs)) for task in graph))
 
 
-def _run_id(plan_id: str, role: str, number: int) -> str:
+def _run_id(plan_id: str, role: str) -> str:
     """Derived from the plan: the same approval can only ever be the same run."""
-    suffix = (
-        "" if role == MAIN else "_" + role.replace(":", "_").replace("rollback", "rb") + ("" if number == 1 else f"_{number}")
-    )
+    suffix = "" if role == MAIN else "_" + role.replace(":", "_").replace("rollback", "rb")
     return plan_id.replace("plan_", "run_") + suffix
