@@ -50,6 +50,8 @@ class Settings(BaseSettings):
     watch_health_failures: int = Field(default=3, ge=1)
     watch_restarts: int = Field(default=3, ge=1)
 
+    drift_interval_s: float = Field(default=5, gt=0, le=600, description="Between two looks at what runs against the record.")
+
     container_engine: str = Field(default="", pattern=r"^$|^(unix|tcp)://", description="Empty: the first usual socket.")
     container_registry: str = Field(default="", pattern=r"^$|^[A-Za-z0-9.-]+(:\d+)?(/[a-z0-9._/-]+)?$")
     container_python_image: str = Field(default="python:3.12-slim", min_length=1)

@@ -34,6 +34,12 @@ key=$(interlock status --service greeter --env staging --json | field '["items"]
 kill $(field '["pid"]' < "$INTERLOCK_HOME/processes/$key/supervisor.json")
 until interlock inbox | grep --quiet "stopped from outside"; do sleep 0.1; done
 """,
+    "killed": """
+key=$(interlock status --service greeter --env staging --json | field '["items"][0]["serving"]["instances"][0]["key"]')
+supervisor=$(field '["pid"]' < "$INTERLOCK_HOME/processes/$key/supervisor.json")
+kill $supervisor
+while kill -0 $supervisor 2> /dev/null; do sleep 0.1; done
+""",
 }
 """What a block rests on that a reader meets and does not make: it happens before the block."""
 
@@ -71,6 +77,7 @@ def environment_of(folder: Path) -> dict[str, str]:
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "INTERLOCK_HOME": str(home),
         "INTERLOCK_PORT": "0",
+        "INTERLOCK_DRIFT_INTERVAL_S": "0.5",
         "INTERLOCK_FIRST_PORT": str(first_port),
         "INTERLOCK_LAST_PORT": str(last_port),
         "GIT_AUTHOR_NAME": "reader",

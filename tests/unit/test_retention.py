@@ -12,6 +12,7 @@ from interlock.core.scope import system_scope
 from interlock.delivery.artifacts import StoredArtifacts
 from interlock.delivery.model import Route
 from interlock.delivery.retention import Retention
+from interlock.delivery.service import IN_USE
 from interlock.delivery.targets import Targets
 from interlock.testing.containers import FakeEngine
 from interlock.tools.ports import ProcessStatus
@@ -60,7 +61,7 @@ class Records:
         return self._deployments[:limit]
 
     async def in_use(self, _scope):
-        return [item for item in self._deployments if item.state in {"starting", "live", "good", "paused"}]
+        return [item for item in self._deployments if item.state in IN_USE]
 
     async def deployment(self, _scope, deployment_id):
         return next(item for item in self._deployments if item.deployment_id == deployment_id)

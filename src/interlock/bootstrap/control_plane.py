@@ -23,6 +23,7 @@ from interlock.faces.http.app import create_app
 from interlock.faces.http.services import Services
 from interlock.faces.ws.runs import live_router
 from interlock.notifications.courier import Courier
+from interlock.plans.healing import Healing
 from interlock.plans.queue import Queue
 from interlock.runs.driver import LocalDriver
 from interlock.settings import Settings
@@ -45,6 +46,7 @@ class ControlPlane:
     driver: LocalDriver
     watcher: Watcher
     queue: Queue
+    healing: Healing
     events: Events
     forwarder: CaddyForwarder
     retention: Retention
@@ -65,6 +67,7 @@ class ControlPlane:
             self.events.dispatch(self.scope),
             self.watcher.run(self.scope),
             self.queue.run(self.scope),
+            self.healing.run(self.scope, self.settings.drift_interval_s),
             self.courier.run(self.scope),
             self._keep_forwarder(),
             self._tidy(),

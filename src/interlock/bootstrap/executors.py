@@ -5,6 +5,7 @@ from interlock.delivery.analysing import Analysing
 from interlock.delivery.building import Building
 from interlock.delivery.drilling import Drilling
 from interlock.delivery.incidents import Incidents
+from interlock.delivery.mending import Mending
 from interlock.delivery.ports import Forwarder
 from interlock.delivery.probing import Observer
 from interlock.delivery.promoting import Promoting
@@ -37,6 +38,7 @@ def executors(
     recovery = Recovery(delivery, incidents, starting, targets, drain)
     drilling = Drilling(delivery, incidents, starting)
     promoting = Promoting(delivery, incidents)
+    mending = Mending(delivery, incidents, starting, targets, drain)
     return {
         "delivery.checkout": building.checkout,
         "delivery.discard_build": building.discard,
@@ -64,4 +66,7 @@ def executors(
         "delivery.drill_start": drilling.start,
         "delivery.drill_end": drilling.end,
         "delivery.confirm": promoting.confirm,
+        "delivery.mend": mending.mend,
+        "delivery.lead": mending.lead,
+        "delivery.clear": mending.clear,
     }

@@ -1,5 +1,6 @@
 """The one place that joins settings, adapters, slices and faces."""
 
+import functools
 import os
 from collections.abc import Mapping
 from datetime import timedelta
@@ -11,12 +12,20 @@ from interlock.bootstrap.control_plane import ControlPlane
 from interlock.bootstrap.executors import executors
 from interlock.bootstrap.notifying import join_notifications
 from interlock.bootstrap.outside import reach, toolbox
-from interlock.bootstrap.reacting import subscribe_drills, subscribe_facts, subscribe_plans, subscribe_way_back
+from interlock.bootstrap.reacting import (
+    subscribe_drills,
+    subscribe_facts,
+    subscribe_healing,
+    subscribe_plans,
+    subscribe_way_back,
+)
 from interlock.core.clock import Clock, SystemClock
-from interlock.core.scope import system_scope
+from interlock.core.scope import Scope, system_scope
 from interlock.db.database import Database
 from interlock.delivery.artifacts import StoredArtifacts
 from interlock.delivery.capturing import Capturing
+from interlock.delivery.drift_observer import DriftObserver
+from interlock.delivery.drift_record import DriftRecord
 from interlock.delivery.drills import Drills
 from interlock.delivery.environments import Environments
 from interlock.delivery.incidents import Incidents
@@ -33,9 +42,12 @@ from interlock.faces.http.services import Services
 from interlock.inbox.service import Inbox
 from interlock.plans.approval import ApprovalRules
 from interlock.plans.containing import Containing
+from interlock.plans.drift_questions import DriftQuestions
 from interlock.plans.drilled import DrillHandlers
 from interlock.plans.gathering import Gathering
 from interlock.plans.handlers import PlanHandlers
+from interlock.plans.healing import Healing
+from interlock.plans.healing_runs import HealingRuns, under_way
 from interlock.plans.launching import Launching
 from interlock.plans.pinned import PinnedWayBack
 from interlock.plans.proposing import Proposing
@@ -49,6 +61,7 @@ from interlock.runs.feed import JournalFeed
 from interlock.runs.handlers import RunHandlers
 from interlock.runs.journal import DatabaseJournal
 from interlock.runs.model import Limits
+from interlock.runs.ports import Executor
 from interlock.runs.service import Runs
 from interlock.settings import Settings
 from interlock.sources.dockerfile import BaseImages
@@ -56,6 +69,7 @@ from interlock.sources.model import WatchPolicy
 from interlock.sources.service import Sources
 from interlock.tenancy.service import Tenancy
 from interlock.tenancy.submissions import Submissions
+from interlock.tools.service import Toolbox
 
 
 def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, str] = os.environ) -> ControlPlane:
@@ -83,23 +97,8 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
     signals = SignalSources(metrics=outside.prometheus, pages=outside.pages, targets=targets)
     observer = Observer(targets, outside.forwarder, outside.http, clock)
 
-    followers: list[Runs] = []
-
-    def on_commit(run_ids: set[str]) -> None:
-        events.wake()
-        for runs in followers:
-            runs.committed(run_ids)
-
-    equipment = Equipment(
-        journal=DatabaseJournal(database, scope, on_commit),
-        executors=executors(delivery, incidents, observer, signals, outside.forwarder, clock),
-        toolbox=toolbox(outside, settings, environ),
-        clock=clock,
-        scope=scope,
-    )
-    driver = LocalDriver(equipment, owner_name(clock, os.getpid()), settings.max_concurrent_workflows)
-    runs = Runs(database, driver)
-    followers.append(runs)
+    bodies = executors(delivery, incidents, observer, signals, outside.forwarder, clock)
+    driver, runs = _engine(settings, database, events, scope, clock, bodies, toolbox(outside, settings, environ))
 
     gathering = _gathering(settings, database, sources, delivery, incidents)
     proposing = Proposing(sources, delivery, gathering, clock, timedelta(hours=settings.plan_lifetime_hours))
@@ -109,14 +108,31 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
     queue = Queue(database, events, shelf, rules)
     limits = Limits(max_concurrent_tasks=settings.max_concurrent_tasks_per_workflow, timeout_s=settings.run_timeout_s)
     launching = Launching(runs, limits)
-    plan_handlers = PlanHandlers(plans, queue, runs, launching, delivery, incidents)
-    way_back = WayBack(database, plans, runs, launching, delivery, incidents, inbox)
+    drift = DriftRecord(database, events, clock)
+    is_under_way = functools.partial(under_way, plans)
+    drift_observer = DriftObserver(delivery, drift, targets, outside.forwarder, artifacts, clock, is_under_way)
+    healing = Healing(
+        delivery,
+        environments,
+        incidents,
+        drift_observer,
+        drift,
+        HealingRuns(plans, runs, launching, drift),
+        DriftQuestions(database, inbox),
+        clock,
+    )
     notifying = join_notifications(settings, database, events, journal_feed, inbox, clock, outside.secret)
     capturing = Capturing(database, events, delivery, incidents, targets, sources.history, clock)
     drills = Drills(database, events, inbox)
-    subscribe_plans(events, journal_feed, plan_handlers, RunHandlers(database, inbox, runs))
-    subscribe_way_back(events, way_back)
+    subscribe_plans(
+        events,
+        journal_feed,
+        PlanHandlers(plans, queue, runs, launching, delivery, incidents),
+        RunHandlers(database, inbox, runs),
+    )
+    subscribe_way_back(events, WayBack(database, plans, runs, launching, delivery, incidents, inbox))
     subscribe_drills(events, journal_feed, DrillHandlers(plans, drills))
+    subscribe_healing(events, journal_feed, healing)
     subscribe_facts(events, capturing)
     services = Services(
         tenancy=tenancy,
@@ -128,6 +144,8 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         incidents=incidents,
         capturing=capturing,
         drills=drills,
+        drift=drift,
+        drift_observer=drift_observer,
         observer=observer,
         logs=Logs(delivery, targets, clock),
         sources=sources,
@@ -140,7 +158,6 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         components=components(scope, driver, outside.forwarder, delivery, events)
         | metrics_component(settings, outside.prometheus),
     )
-    watcher = Watcher(delivery, incidents, observer, clock)
     retention = Retention(
         delivery, artifacts, targets, clock, settings.keep_releases, timedelta(days=settings.keep_processes_days)
     )
@@ -149,8 +166,9 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         database=database,
         services=services,
         driver=driver,
-        watcher=watcher,
+        watcher=Watcher(delivery, incidents, observer, clock),
         queue=queue,
+        healing=healing,
         events=events,
         forwarder=outside.forwarder,
         retention=retention,
@@ -162,6 +180,31 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
 def _watch_policy(settings: Settings) -> WatchPolicy:
     names = WatchPolicy.__struct_fields__
     return WatchPolicy(**{name: getattr(settings, f"watch_{name}") for name in names})
+
+
+def _engine(
+    settings: Settings,
+    database: Database,
+    events: Events,
+    scope: Scope,
+    clock: Clock,
+    bodies: Mapping[str, Executor],
+    tools: Toolbox,
+) -> tuple[LocalDriver, Runs]:
+    """The run engine; whoever follows a run, and the dispatch of events, are told of each commit."""
+    followers: list[Runs] = []
+
+    def on_commit(run_ids: set[str]) -> None:
+        events.wake()
+        for runs in followers:
+            runs.committed(run_ids)
+
+    journal = DatabaseJournal(database, scope, on_commit)
+    equipment = Equipment(journal=journal, executors=bodies, toolbox=tools, clock=clock, scope=scope)
+    driver = LocalDriver(equipment, owner_name(clock, os.getpid()), settings.max_concurrent_workflows)
+    runs = Runs(database, driver)
+    followers.append(runs)
+    return driver, runs
 
 
 def _gathering(settings: Settings, database: Database, sources: Sources, delivery: Delivery, incidents: Incidents) -> Gathering:

@@ -2,6 +2,7 @@
 
 from interlock.delivery.capturing import Capturing
 from interlock.delivery.contracts import (
+    DriftGone,
     EnvironmentFrozen,
     EnvironmentRulesChanged,
     EnvironmentThawed,
@@ -13,6 +14,7 @@ from interlock.inbox.contracts import ItemAnswered
 from interlock.plans.contracts import PlanApproved, PlanChanged, PlanDue, PlanRefused
 from interlock.plans.drilled import DrillHandlers
 from interlock.plans.handlers import PlanHandlers
+from interlock.plans.healing import Healing
 from interlock.plans.wayback import WayBack
 from interlock.runs.contracts import RunBegan, RunEnded, TaskAsks
 from interlock.runs.feed import JournalFeed
@@ -42,6 +44,12 @@ def subscribe_drills(events: Events, journal: JournalFeed, drills: DrillHandlers
     """What a drill has found is kept."""
     events.subscribe("drills.finished", drills.run_finished, RunEnded, feed=journal)
     events.subscribe("drills.refused", drills.plan_refused, PlanRefused)
+
+
+def subscribe_healing(events: Events, journal: JournalFeed, healing: Healing) -> None:
+    events.subscribe("healing.finished", healing.run_finished, RunEnded, feed=journal)
+    events.subscribe("healing.gone", healing.drift_gone, DriftGone)
+    events.subscribe("healing.answer", healing.item_answered, ItemAnswered)
 
 
 def subscribe_facts(events: Events, capturing: Capturing) -> None:

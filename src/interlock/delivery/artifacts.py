@@ -1,12 +1,12 @@
 """What a release consists of, and whether it is all there: files in a folder, and an image where it runs in containers."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from interlock.core.errors import Conflict
+from interlock.core.errors import Conflict, Unavailable
 from interlock.delivery import bundles
 from interlock.delivery.model import Release
 from interlock.tools.containers.ports import ContainerEngine
@@ -20,6 +20,11 @@ class Artifacts(Protocol):
 
     async def check(self, release: Release) -> None:
         """Raises Conflict ``bundle_missing``, ``bundle_changed`` or ``image_missing`` unless the release could be started."""
+        ...
+
+    async def missing(self, releases: Iterable[Release]) -> dict[str, str]:
+        """Release -> what of it is not there any more, for those of which something is missing. Told at a glance, without a
+        look into the files; what cannot be told is not missing."""
         ...
 
     async def remove(self, release: Release) -> bool:
@@ -51,6 +56,21 @@ class StoredArtifacts:
                 "image_missing", f"the registry has {pulled} in the place of {release.image}", where=release.reference
             )
 
+    async def missing(self, releases: Iterable[Release]) -> dict[str, str]:
+        """As the protocol says."""
+        wanted = list(releases)
+        found = await asyncio.to_thread(_without_folder, wanted)
+        if any(release.image for release in wanted):
+            try:
+                there = {image.image_id for image in await self._engine.images()}
+            except Unavailable:
+                return found
+            for release in wanted:
+                if release.image and release.image not in there:
+                    again = f"; it can be had again from {release.reference}" if release.reference else ""
+                    found[release.release_id] = f"its image is gone from the engine{again}"
+        return found
+
     async def remove(self, release: Release) -> bool:
         """As the protocol says; an image that a container still uses stays until the next time."""
         removed = await asyncio.to_thread(bundles.remove, Path(release.folder))
@@ -73,3 +93,7 @@ class StoredArtifacts:
         except Conflict:
             return False
         return True
+
+
+def _without_folder(releases: Sequence[Release]) -> dict[str, str]:
+    return {item.release_id: f"{item.folder} is gone" for item in releases if not Path(item.folder).is_dir()}

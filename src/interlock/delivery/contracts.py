@@ -131,3 +131,33 @@ class RollbackDrilled(EventData, frozen=True, kw_only=True):
     version: str
     outcome: str
     reason: str
+
+
+class DriftFound(EventData, frozen=True, kw_only=True):
+    """What runs is not what should run; ``drifts`` are all differences that are known now, as in `drift.Drift`. The subject is
+    ``drift:<service>.<environment>``. Published again when they become others."""
+
+    event_type = "drift.found"
+    service: str
+    environment: str
+    deployment_id: str
+    drifts: list[dict[str, str]]
+
+
+class DriftGone(EventData, frozen=True, kw_only=True):
+    """What runs is what should run again."""
+
+    event_type = "drift.gone"
+    service: str
+    environment: str
+    deployment_id: str
+
+
+class DriftAccepted(EventData, frozen=True, kw_only=True):
+    """A person said that what differs is right as it is; ``marks`` name it."""
+
+    event_type = "drift.accepted"
+    service: str
+    environment: str
+    marks: list[str]
+    by: str

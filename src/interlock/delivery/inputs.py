@@ -271,6 +271,48 @@ class ConfirmTask(msgspec.Struct, frozen=True, kw_only=True):
     release_id: str
 
 
+class MendTask(msgspec.Struct, frozen=True, kw_only=True):
+    """Start again what is missing of ``deployment_id``, which serves. ``replaced`` are keys under which another one runs."""
+
+    place: Place
+    deployment_id: str
+    release_id: str
+    instance: InstancePlan
+    takes_port: bool
+    replaced: tuple[str, ...] = ()
+
+
+class Mended(msgspec.Struct, frozen=True, kw_only=True):
+    """What serves once it was mended: ``survivors`` and ``instances``, which were started again in the place of ``gone``.
+    ``candidate`` is where the new ones are on record, None where there are none."""
+
+    deployment_id: str
+    candidate: str | None = None
+    instances: tuple[Instance, ...] = ()
+    survivors: tuple[Instance, ...] = ()
+    gone: tuple[Instance, ...] = ()
+
+
+class LeadTask(msgspec.Struct, frozen=True, kw_only=True):
+    """Lead the traffic to ``deployment_id``, which takes the place of ``former`` where it is another one."""
+
+    place: Place
+    former: str
+    deployment_id: str
+    survivors: tuple[Instance, ...]
+    takes_port: bool
+
+
+class ClearTask(msgspec.Struct, frozen=True, kw_only=True):
+    """Stop what is left of ``gone``, which belonged to ``former``, and ``orphans``: keys that nothing on record wants."""
+
+    place: Place
+    former: str
+    gone: tuple[Instance, ...]
+    orphans: tuple[str, ...]
+    takes_port: bool
+
+
 def read(kind: type[Any], inputs: dict[str, Any]) -> Any:
     """The typed inputs of a task. Raises msgspec.ValidationError where the graph and the executor disagree."""
     return msgspec.convert(inputs, kind)

@@ -108,6 +108,12 @@ class Delivery:
         async with self._database.read(scope) as connection:
             return await store.all_routes(connection)
 
+    async def standing(self, scope: Scope) -> tuple[list[Route], dict[str, Deployment]]:
+        """The routes, and what serves by them, by id; looked up at once."""
+        async with self._database.read(scope) as connection:
+            serving = await store.serving_deployments(connection)
+            return await store.all_routes(connection), {item.deployment_id: item for item in serving}
+
     async def route(self, scope: Scope, service: str, environment: str) -> Route:
         """Raises Invalid ``environment``."""
         async with self._database.read(scope) as connection:

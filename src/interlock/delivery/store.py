@@ -3,12 +3,13 @@
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import JSON, Column, Integer, LargeBinary, String, Table, UniqueConstraint, func, insert, select, update
+from sqlalchemy import JSON, Column, Integer, LargeBinary, String, Table, UniqueConstraint, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
 from interlock.db.database import tenant_metadata
+from interlock.delivery.drift import PlaceDrift
 from interlock.delivery.incident_facts import Facts
 from interlock.delivery.model import Deployment, Drill, Incident, Quarantine, Release, Route, Service, Shares
 from interlock.delivery.rules import EnvironmentRules
@@ -81,6 +82,14 @@ incidents = Table(
     Column("incident_id", String, nullable=False, unique=True),
     Column("deployment_id", String, nullable=False, index=True),
     Column("state", String, nullable=False, index=True),
+    Column("value", LargeBinary, nullable=False),
+)
+
+drifts = Table(
+    "drifts",
+    tenant_metadata,
+    Column("service", String, primary_key=True),
+    Column("environment", String, primary_key=True),
     Column("value", LargeBinary, nullable=False),
 )
 
@@ -169,6 +178,31 @@ async def all_rules(connection: AsyncConnection) -> dict[str, EnvironmentRules]:
     return {rules.environment: rules for rules in found}
 
 
+# --- drift ---
+
+
+async def all_drifts(connection: AsyncConnection) -> list[PlaceDrift]:
+    return await _many(connection, select(drifts.c.value).order_by(drifts.c.service, drifts.c.environment), PlaceDrift)
+
+
+async def drift(connection: AsyncConnection, service_name: str, environment: str) -> PlaceDrift | None:
+    return await _one(
+        connection, drifts, (drifts.c.service == service_name) & (drifts.c.environment == environment), PlaceDrift
+    )
+
+
+async def put_drift(connection: AsyncConnection, place: PlaceDrift) -> None:
+    """Keep what is known of a place; nothing is kept of what says nothing."""
+    keys = {"service": place.service, "environment": place.environment}
+    if place.is_empty:
+        where = (drifts.c.service == place.service) & (drifts.c.environment == place.environment)
+        await connection.execute(delete(drifts).where(where))
+        return
+    fields = {"value": msgspec.json.encode(place)}
+    statement = upsert(drifts).values(**keys, **fields)
+    await connection.execute(statement.on_conflict_do_update(index_elements=list(keys), set_=fields))
+
+
 # --- releases ---
 
 
@@ -246,6 +280,11 @@ async def good_before(
 
 async def deployments_in(connection: AsyncConnection, *states: str) -> list[Deployment]:
     return await _many(connection, select(deployments.c.value).where(deployments.c.state.in_(states)), Deployment)
+
+
+async def serving_deployments(connection: AsyncConnection) -> list[Deployment]:
+    serving = select(routes.c.deployment_id).where(routes.c.deployment_id != "")
+    return await _many(connection, select(deployments.c.value).where(deployments.c.deployment_id.in_(serving)), Deployment)
 
 
 # --- quarantine and incidents ---

@@ -93,8 +93,8 @@ class Watcher:
     async def _report_lost(self, scope: Scope, deployment: Deployment) -> None:
         where = f"{deployment.service} {deployment.version} in {deployment.environment}"
         title = f"{where} does not run: its process was stopped from outside"
-        asks = f'{title}. To start it again: interlock plan "restart {deployment.service} in {deployment.environment}"'
-        await self._incidents.open(scope, deployment, title, {}, severity="critical", found_by="host", asks=asks)
+        # What becomes of it is healed, or asked, as drift: one question for one thing.
+        await self._incidents.open(scope, deployment, title, {}, severity="critical", found_by="host")
 
 
 def _is_out_of_sight(samples: list[Sample], thresholds: Thresholds) -> bool:

@@ -64,6 +64,10 @@ class Inbox:
             await self._events.publish(session, data, subject=item.subject)
             return item
 
+    async def about(self, session: Session, subject: str) -> list[Item]:
+        """What is open about ``subject``, inside of a transaction."""
+        return await store.open_about(session.connection, subject)
+
     async def withdraw(self, session: Session, subject: str, reason: str) -> None:
         """Close what is open about ``subject`` because it settled itself."""
         for item in await store.open_about(session.connection, subject):

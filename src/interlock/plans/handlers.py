@@ -7,7 +7,7 @@ from interlock.delivery.incidents import Incidents
 from interlock.delivery.model import Deployment
 from interlock.delivery.service import Delivery
 from interlock.events.model import Envelope
-from interlock.plans.launching import MAIN, Launching
+from interlock.plans.launching import HEAL, MAIN, Launching
 from interlock.plans.model import PlanContent, PlanState
 from interlock.plans.outcome import what_is_now
 from interlock.plans.queue import Queue
@@ -56,6 +56,8 @@ class PlanHandlers:
     async def run_finished(self, scope: Scope, event: Envelope) -> None:
         """``run.finished``: the plan ends with its run; a way back that failed is made loud."""
         data = event.data
+        if data["role"].startswith(HEAL):
+            return
         plan, content = await self._plans.get(scope, data["plan_id"])
         run = await self._runs.get(scope, data["run_id"])
         state, reason = _plan_state(data["role"], data["status"], data["error"])

@@ -12,6 +12,8 @@ from interlock.runs.model import Limits, Run
 from interlock.runs.service import Runs
 
 MAIN = "main"
+HEAL = "heal:"
+"""How the roles of runs begin that bring back what was changed from outside: ``heal:staging``, then ``heal:staging:2``."""
 
 
 class Launching:
@@ -21,8 +23,9 @@ class Launching:
         self._runs = runs
         self._limits = limits
 
-    async def submit(self, scope: Scope, plan: Plan, content: PlanContent, role: str, graph: TaskGraph) -> None:
-        """Start the run of ``graph`` in this role of the plan; once it was started, doing it again changes nothing."""
+    async def submit(self, scope: Scope, plan: Plan, content: PlanContent, role: str, graph: TaskGraph) -> str:
+        """Start the run of ``graph`` in this role of the plan; once it was started, doing it again changes nothing. Returns its
+        id."""
         run = Run(
             run_id=_run_id(plan.plan_id, role),
             plan_id=plan.plan_id,
@@ -41,6 +44,7 @@ class Launching:
             # The event came twice, or the control plane died between the submission and the cursor.
             if error.code != "run_exists":
                 raise
+        return run.run_id
 
     def _long_enough(self, content: PlanContent) -> Limits:
         """The limits, beside the time for which the approved plan itself says that it watches."""

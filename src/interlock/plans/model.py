@@ -70,6 +70,9 @@ class PlanContent(msgspec.Struct, frozen=True, kw_only=True):
     pins: tuple[Pin, ...]
     source: Pin | None = None
     """Of a promotion: what serves where it comes from, and has to serve there until the run begins."""
+    healing: TaskGraph = TaskGraph(tasks=())
+    """How what the plan brought is brought back after a change from outside: a branch for each environment, no part of the
+    run of ``graph``."""
 
     def encoded(self) -> bytes:
         """RFC 8785 canonical JSON: the bytes that are stored, hashed and approved."""
@@ -167,6 +170,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     """Why it is in its state, where that needs saying."""
     run_id: str = ""
+    returns_to: PlanState | None = None
+    """While what it brought is healed: the state in which it is again afterwards."""
 
 
 def approval_message(plan_id: str, approval: Approval) -> bytes:

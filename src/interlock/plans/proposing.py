@@ -12,6 +12,7 @@ from interlock.core.errors import Conflict, Internal, Invalid, NotFound, Unavail
 from interlock.core.ids import new_id
 from interlock.core.scope import Scope
 from interlock.delivery.service import Delivery
+from interlock.plans.blueprints.healing import lay_out_healing
 from interlock.plans.blueprints.layout import lay_out
 from interlock.plans.estimates import estimate_s
 from interlock.plans.facts import Facts
@@ -126,6 +127,7 @@ class Proposing:
         plan_id = new_id("plan")
         facts = await self._gathering.facts(scope, plan_id, wish, reason)
         graph, grants = lay_out(facts)
+        healing, more_grants = lay_out_healing(facts)
         if not graph.tasks:
             message = f"{facts.version} is built already: release {facts.release_id}"
             raise Conflict("nothing_to_do", message, hint="deploy it")
@@ -145,7 +147,8 @@ class Proposing:
             recipe=facts.analysis.recipe,
             watch=facts.watch,
             graph=graph,
-            grants=grants,
+            grants=(*grants, *more_grants),
+            healing=healing,
             pins=tuple(environment.pin() for environment in facts.environments),
             source=facts.origin.pin if facts.origin else None,
         )

@@ -183,6 +183,31 @@ class Plans:
             if may_become(stored.plan.state, state):
                 await self._shelf.move(session, msgspec.structs.replace(stored.plan, **fields), state, reason)
 
+    async def under_way(self, scope: Scope) -> list[Plan]:
+        """The plans that change their places now."""
+        async with self._database.read(scope) as connection:
+            return [plan for plan in await store.in_states(connection, None, sorted(APPROVED)) if is_under_way(plan)]
+
+    async def begin_healing(self, scope: Scope, plan_id: str, environment: str) -> bool:
+        """Take a plan that has ended to ``running`` while what it brought is healed in ``environment``; False, and nothing
+        done, while another plan is under way for the same place."""
+        async with self._database.write(scope) as session:
+            plan = (await self._shelf.stored_in(session, plan_id)).plan
+            others = await store.in_states(session.connection, plan.service, sorted(APPROVED))
+            if plan.state not in ENDED or any(environment in other.environments and is_under_way(other) for other in others):
+                return False
+            healed = msgspec.structs.replace(plan, returns_to=plan.state)
+            await self._shelf.move(session, healed, "running", f"what was changed from outside in {environment} is healed")
+        return True
+
+    async def end_healing(self, scope: Scope, plan_id: str) -> None:
+        """Take a plan back to where it was before it healed; repeating changes nothing."""
+        async with self._database.write(scope) as session:
+            plan = (await self._shelf.stored_in(session, plan_id)).plan
+            if plan.state == "running" and plan.returns_to is not None:
+                ended = msgspec.structs.replace(plan, returns_to=None)
+                await self._shelf.move(session, ended, plan.returns_to, "as before what was changed from outside was healed")
+
     async def reopen(self, scope: Scope, plan_id: str, environment: str) -> bool:
         """Take a plan that has ended to ``running`` for its way back in ``environment``; False, and nothing done, while another
         plan is under way for the same place."""

@@ -200,6 +200,18 @@ class ContainerBehaviour:
         async with started(engine, "a", service(image, STAYS)):
             assert {key: status.state for key, status in (await engine.list()).items()} == {"a": "running", "b": "exited"}
 
+    async def test_a_survey_has_what_runs_with_its_image_and_its_labels(self, engine: ContainerEngine, image: str) -> None:
+        await engine.start("b", job(image, SAYS))
+        await engine.wait("b", PATIENCE_S)
+        async with started(engine, "a", service(image, STAYS, labels={"about": "surveys"})):
+            first = await engine.survey()
+            assert list(first) == ["a"]
+            assert (first["a"].image, first["a"].labels["about"]) == (image, "surveys")
+        assert await engine.survey() == {}
+        await engine.remove("a")
+        async with started(engine, "a", service(image, STAYS)):
+            assert (await engine.survey())["a"].identity != first["a"].identity
+
     async def test_only_what_has_ended_can_be_removed(self, engine: ContainerEngine, image: str) -> None:
         async with started(engine, "gone", service(image, STAYS)):
             with refused(Conflict, "process_running"):

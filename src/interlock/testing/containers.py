@@ -21,7 +21,7 @@ from interlock.tools.containers.ports import (
     OnOutput,
 )
 from interlock.tools.masking import patterns_of, read_masked
-from interlock.tools.ports import LogChunk, ProcessStatus
+from interlock.tools.ports import LogChunk, ProcessStatus, Sighting
 
 _KEY_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 _STOPS = ("running", "starting")
@@ -137,6 +137,14 @@ class FakeEngine:
     async def list(self) -> dict[str, ProcessStatus]:
         self._answer()
         return {key: self._containers[key].status for key in sorted(self._containers)}
+
+    async def survey(self) -> dict[str, Sighting]:
+        self._answer()
+        live = {key: container for key, container in self._containers.items() if container.status.state in _STOPS}
+        return {
+            key: Sighting(identity=f"container {id(container)}", image=container.image_id, labels=container.spec.labels)
+            for key, container in sorted(live.items())
+        }
 
     async def remove(self, key: str) -> None:
         _check(key)

@@ -14,7 +14,7 @@ import msgspec
 from interlock.core.clock import Clock, SystemClock, to_text
 from interlock.core.errors import Conflict, InterlockError, Invalid
 from interlock.tools.masking import patterns_of, read_masked
-from interlock.tools.ports import Host, LogChunk, ProcessSpec, ProcessStatus
+from interlock.tools.ports import Host, LogChunk, ProcessSpec, ProcessStatus, Sighting
 
 _KEY_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 _KEPT_FILES = 3
@@ -110,6 +110,10 @@ class FakeHost:
 
     async def list(self) -> dict[str, ProcessStatus]:
         return {key: self._processes[key].status for key in sorted(self._processes)}
+
+    async def survey(self) -> dict[str, Sighting]:
+        live = {key: each for key, each in self._processes.items() if not each.ended.is_set()}
+        return {key: Sighting(identity=f"process {id(each)}") for key, each in sorted(live.items())}
 
     async def remove(self, key: str) -> None:
         _check(key)
@@ -414,6 +418,18 @@ class HostBehaviour:
         await host.wait("b", _PATIENCE_S)
         async with _started(host, "a", service(STAYS)):
             assert {key: status.state for key, status in (await host.list()).items()} == {"a": "running", "b": "exited"}
+
+    async def test_a_survey_has_what_runs_and_tells_one_from_another(self, host: Host) -> None:
+        await host.start("b", job(SAYS))
+        await host.wait("b", _PATIENCE_S)
+        async with _started(host, "a", service(STAYS)):
+            first = await host.survey()
+            assert list(first) == ["a"]
+            assert await host.survey() == first
+        assert await host.survey() == {}
+        await host.remove("a")
+        async with _started(host, "a", service(STAYS)):
+            assert (await host.survey())["a"].identity != first["a"].identity
 
     async def test_only_what_has_ended_can_be_removed(self, host: Host) -> None:
         async with _started(host, "gone", service(STAYS)):

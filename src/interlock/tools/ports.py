@@ -56,6 +56,17 @@ class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Never kept: beyond a job's limit, or written while the disk was full."""
 
 
+class Sighting(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that runs, or is about to be started again, at a glance.
+
+    ``identity`` tells it from another one under the same key. ``image`` and ``labels`` are those of a container.
+    """
+
+    identity: str
+    image: str = ""
+    labels: dict[str, str] = {}
+
+
 class LogChunk(msgspec.Struct, frozen=True, kw_only=True):
     """A piece of a process's output (stdout and stderr in one), the values of secrets masked.
 
@@ -92,6 +103,10 @@ class Workloads(Protocol):
 
     async def list(self) -> dict[str, ProcessStatus]:
         """Every key known there, with its status."""
+        ...
+
+    async def survey(self) -> dict[str, Sighting]:
+        """What runs now, by key, as cheaply as it can be told: what ended is left out, and is not looked at each time."""
         ...
 
     async def remove(self, key: str) -> None:

@@ -19,6 +19,8 @@ labels cannot be changed, and an engine does not record who ended what."""
 KEPT_LOG_FILES = 3
 
 _KEY = re.compile(r"[a-z0-9][a-z0-9-]{0,100}")
+_STRAY, _STRAY_DIGITS = "stray-", 16
+_STRAY_KEY = re.compile(_STRAY + r"[0-9a-f]{16}")
 _USER = re.compile(r"\d{1,10}(:\d{1,10})?")
 _ROOT = re.compile(r"(0+|root)?(:.*)?")
 _TMP = "rw,noexec,nosuid,nodev,size=64m,mode=1777"
@@ -29,6 +31,28 @@ def container_name(instance: str, key: str) -> str:
     if not _KEY.fullmatch(key):
         raise Invalid("process_key", f"not a key: {key[:120]!r}", hint="use a-z, 0-9 and '-', at most 101 of them")
     return f"interlock.{instance}.{key}"
+
+
+def found_name(instance: str, key: str) -> str:
+    """Under which name or id the container of a key is asked for: a stray one (`stray_key`) by its id."""
+    return key.removeprefix(_STRAY) if _STRAY_KEY.fullmatch(key) else container_name(instance, key)
+
+
+def stray_key(container_id: str) -> str:
+    """The key of a container that bears the labels of this control plane, but not a name that it gives."""
+    return _STRAY + container_id[:_STRAY_DIGITS]
+
+
+def key_of(instance: str, names: Iterable[str], container_id: str) -> str:
+    """The key that a container's names lead back to, else that of a stray one."""
+    prefix = f"/interlock.{instance}."
+    keys = (name.removeprefix(prefix) for name in names if name.startswith(prefix))
+    return next((key for key in keys if _KEY.fullmatch(key)), stray_key(container_id))
+
+
+def name_filter(instance: str) -> Data:
+    """Every container with a name that this control plane gives, whatever its labels are."""
+    return {"name": [f"^/?interlock[.]{re.escape(instance)}[.]"]}
 
 
 def user_of(spec: ContainerSpec, image_user: str) -> str:

@@ -10,7 +10,10 @@ from contextlib import asynccontextmanager
 from interlock.adapters.containers.configuration import (
     container_configuration,
     container_name,
+    found_name,
+    key_of,
     label_filter,
+    name_filter,
     secret_values,
     stopping,
     user_of,
@@ -25,7 +28,7 @@ from interlock.adapters.containers.output import Anchor, chunk, place, take_apar
 from interlock.core.canonical import canonical_json
 from interlock.core.errors import Conflict, Unavailable
 from interlock.tools.containers.ports import INSTANCE_LABEL, KEY_LABEL, ContainerSpec, EngineInfo
-from interlock.tools.ports import LogChunk, ProcessStatus
+from interlock.tools.ports import LogChunk, ProcessStatus, Sighting
 
 _ENDED = frozenset({"absent", "exited", "lost"})
 _START_S = 60.0
@@ -35,6 +38,7 @@ _AWAY_S = 30.0
 """How long `wait` puts up with an engine that does not answer."""
 _POLL_S = 0.2
 _LOOKS_AT_ONCE = 8
+_LIVE = ("running", "paused", "restarting")
 _NO_INIT = re.compile(r"docker-init|init binary|catatonit", re.IGNORECASE)
 
 
@@ -65,7 +69,7 @@ class DockerEngine(Images):
             return await self.status(key)
 
     async def status(self, key: str) -> ProcessStatus:
-        name = container_name(self._instance, key)
+        name = found_name(self._instance, key)
         try:
             found = await self._inspect(name)
         except (Unavailable, Refusal) as error:
@@ -75,7 +79,7 @@ class DockerEngine(Images):
         return ProcessStatus(state="starting") if is_starting else status
 
     async def wait(self, key: str, timeout_s: float | None = None) -> ProcessStatus:
-        name = container_name(self._instance, key)
+        name = found_name(self._instance, key)
         until = float("inf") if timeout_s is None else time.monotonic() + timeout_s
         seen = time.monotonic()
         while True:
@@ -87,11 +91,13 @@ class DockerEngine(Images):
             await self._until_it_ends(name, min(until - now, _WAIT_S))
 
     async def stop(self, key: str, grace_s: float | None = None) -> ProcessStatus:
-        name = container_name(self._instance, key)
+        name = found_name(self._instance, key)
         with translated(key):
             found = await self._inspect(name)
             if found is None or observe(found).state not in {"running", "starting"}:
                 return await self.status(key)
+            if name in found["Id"] and found["Config"]["Labels"].get(INSTANCE_LABEL) != self._instance:
+                raise Conflict("not_ours", f"{key} belongs to somebody else", where=key)
             grace = whole_seconds(grace_s) if grace_s is not None else int(found["Config"].get("StopTimeout") or 10)
             await self._mark(name, found)
             try:
@@ -102,7 +108,7 @@ class DockerEngine(Images):
         return await self.wait(key, _STOP_MARGIN_S)
 
     async def log(self, key: str, offset: int = 0, limit_bytes: int = 65536) -> LogChunk:
-        name = container_name(self._instance, key)
+        name = found_name(self._instance, key)
         with translated(key):
             found = await self._inspect(name)
             if found is None:
@@ -129,6 +135,16 @@ class DockerEngine(Images):
 
         statuses = await asyncio.gather(*(look(key) for key in keys))
         return {key: status for key, status in zip(keys, statuses, strict=True) if status.state != "absent"}
+
+    async def survey(self) -> dict[str, Sighting]:
+        """As the port says. One request for those that bear its names, one for those that bear its labels."""
+        found: dict[str, Data] = {}
+        with translated("containers"):
+            for wanted in (label_filter(self._instance), name_filter(self._instance)):
+                filters = wanted | {"status": list(_LIVE)}
+                params = {"filters": canonical_json(filters).decode()}
+                found |= {each["Id"]: each for each in await self._ask("GET", "containers/json", params=params)}
+        return {key_of(self._instance, each["Names"], each["Id"]): _sighting(each) for each in found.values()}
 
     async def remove(self, key: str) -> None:
         name = container_name(self._instance, key)
@@ -264,6 +280,10 @@ class DockerEngine(Images):
             return
         except (Refusal, Unavailable):
             await asyncio.sleep(min(_POLL_S, timeout_s))
+
+
+def _sighting(found: Data) -> Sighting:
+    return Sighting(identity=f"container {found['Id'][:12]}", image=found["ImageID"], labels=found["Labels"] or {})
 
 
 def _exists(key: str) -> Conflict:

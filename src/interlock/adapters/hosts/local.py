@@ -19,7 +19,7 @@ from interlock.adapters.hosts.output import read_output
 from interlock.adapters.hosts.spawn import claim, complaint, spawn, wait_until_ready
 from interlock.core.errors import Conflict, Invalid, Unavailable
 from interlock.tools.masking import patterns_of, read_masked
-from interlock.tools.ports import LogChunk, ProcessSpec, ProcessStatus
+from interlock.tools.ports import LogChunk, ProcessSpec, ProcessStatus, Sighting
 
 T = TypeVar("T")
 
@@ -47,6 +47,8 @@ class LocalHost:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.absolute()
+        self._over: set[tuple[str, int]] = set()
+        """Folders, by name and the time of their last change, whose processes have ended: nothing of that runs again."""
 
     async def start(self, key: str, spec: ProcessSpec) -> ProcessStatus:
         """As the port says; raises Invalid ``process_spec`` too."""
@@ -83,6 +85,9 @@ class LocalHost:
 
     async def list(self) -> dict[str, ProcessStatus]:
         return await self._in_thread(self._list)
+
+    async def survey(self) -> dict[str, Sighting]:
+        return await self._in_thread(self._survey)
 
     async def remove(self, key: str) -> None:
         await self._in_thread(self._remove, self._place(key))
@@ -138,6 +143,24 @@ class LocalHost:
         names = sorted(os.listdir(self._folder)) if self._folder.is_dir() else []
         statuses = {name: observe(self._place(name)) for name in names if _KEY.fullmatch(name)}
         return {name: status for name, status in statuses.items() if status.state != "absent"}
+
+    def _survey(self) -> dict[str, Sighting]:
+        if not self._folder.is_dir():
+            return {}
+        with os.scandir(self._folder) as entries:
+            found = {(entry.name, entry.stat().st_ctime_ns) for entry in entries if _KEY.fullmatch(entry.name)}
+        self._over &= found
+        sightings: dict[str, Sighting] = {}
+        for name, changed in sorted(found - self._over):
+            place = self._place(name)
+            state = observe(place).state
+            if state in {"exited", "lost"}:
+                self._over.add((name, changed))
+            elif state != "absent":
+                supervisor = records.read_record(place, records.SUPERVISOR) or {}
+                identity = f"process {supervisor.get('pid', '?')} begun at tick {supervisor.get('start_time', '?')}"
+                sightings[name] = Sighting(identity=identity)
+        return sightings
 
     def _remove(self, place: str) -> None:
         until = time.monotonic() + _REMOVE_TIMEOUT_S

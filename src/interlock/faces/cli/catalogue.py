@@ -35,6 +35,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "service list": Entry("delivery:list_services", "List the services."),
         "service watch": Entry("delivery:set_watch", "Set a service's own thresholds."),
         "status": Entry("delivery:status", "Show what serves where, as observed now."),
+        "drift": Entry("delivery:drift", "Show where what runs is not what should run."),
         "logs": Entry("logs:logs", "Print what a service writes, or follow it over switches."),
         "releases": Entry("delivery:releases", "List releases, newest first."),
         "incidents": Entry("incidents:incidents", "List incidents, or show one."),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from interlock.core.scope import Scope
+from interlock.delivery.drift_observer import problems
 from interlock.delivery.model import Drill, Route
 from interlock.faces.http.services import Services
 from interlock.faces.http.shapes import plain
@@ -20,8 +21,10 @@ async def board(
         if (service is None or route.service == service) and (not environments or route.environment in environments)
     ]
     drills = await services.drills.last(scope)
+    drifts = {(item.service, item.environment): problems(item.drifts) for item in await services.drift.listing(scope, service)}
     found = [_row(services, scope, route, drills.get((route.service, route.environment))) for route in routes]
-    return list(await asyncio.gather(*found))
+    rows = await asyncio.gather(*found)
+    return [row | {"drift": drifts.get((row["service"], row["environment"]), [])} for row in rows]
 
 
 async def _row(services: Services, scope: Scope, route: Route, drill: Drill | None) -> dict[str, Any]:

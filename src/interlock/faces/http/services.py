@@ -6,6 +6,8 @@ from typing import Any
 
 from interlock.audit.service import Audit
 from interlock.delivery.capturing import Capturing
+from interlock.delivery.drift_observer import DriftObserver
+from interlock.delivery.drift_record import DriftRecord
 from interlock.delivery.drills import Drills
 from interlock.delivery.environments import Environments
 from interlock.delivery.incidents import Incidents
@@ -40,6 +42,8 @@ class Services:
     incidents: Incidents
     capturing: Capturing
     drills: Drills
+    drift: DriftRecord
+    drift_observer: DriftObserver
     observer: Observer
     logs: Logs
     sources: Sources

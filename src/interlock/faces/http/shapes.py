@@ -1,11 +1,13 @@
 """The bodies of requests and answers. What the slices hand out as values goes out field by field, by the same names."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from interlock.core.clock import from_text
+from interlock.delivery.drift import PlaceDrift
 from interlock.plans.model import Plan, PlanContent
 from interlock.runs.model import RunState
 
@@ -144,6 +146,16 @@ class Parsed(BaseModel):
 def plain(value: object) -> Any:
     """A value of the slices as JSON data."""
     return msgspec.to_builtins(value)
+
+
+def drift_body(known: PlaceDrift | None, place: tuple[str, str], unseen: Sequence[str]) -> dict[str, Any]:
+    """What differs in a place, and what becomes of it: ``healing``, ``given_up``, ``left`` or ``open``."""
+    item = known or PlaceDrift(service=place[0], environment=place[1])
+    is_left = all(drift.mark in item.left for drift in item.drifts)
+    standing = "healing" if item.run_id else "given_up" if item.has_given_up else "left" if is_left else "open"
+    names = ("service", "environment", "since", "deployment_id", "run_id", "attempts", "accepted")
+    body = {name: plain(getattr(item, name)) for name in names}
+    return body | {"drifts": plain(item.drifts), "unseen": list(unseen), "state": standing if item.drifts else ""}
 
 
 def plan_body(plan: Plan, content: PlanContent) -> dict[str, Any]:

@@ -43,6 +43,13 @@ def upgrade() -> None:
     op.create_index(op.f("ix_deployments_service"), "deployments", ["service"], unique=False)
     op.create_index(op.f("ix_deployments_state"), "deployments", ["state"], unique=False)
     op.create_table(
+        "drifts",
+        sa.Column("service", sa.String(), nullable=False),
+        sa.Column("environment", sa.String(), nullable=False),
+        sa.Column("value", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("service", "environment"),
+    )
+    op.create_table(
         "environment_rules",
         sa.Column("environment", sa.String(), nullable=False),
         sa.Column("value", sa.LargeBinary(), nullable=False),

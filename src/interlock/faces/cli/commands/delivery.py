@@ -6,6 +6,7 @@ import typer
 
 from interlock.core.clock import SystemClock
 from interlock.faces.cli.api import api_of
+from interlock.faces.cli.failures import REFUSED
 from interlock.faces.cli.options import AsJson, Limit
 from interlock.faces.cli.output import show
 from interlock.faces.cli.repository import repository_of
@@ -67,6 +68,19 @@ def status(
     """Show what serves where, as observed now."""
     page = api_of(ctx).get("status", service=service, environment=env)
     show(page, lambda found: views.status(found, SystemClock().now()), as_json=as_json)
+
+
+def drift(
+    ctx: typer.Context,
+    service: ServiceOption = None,
+    env: Annotated[str | None, typer.Option(help="Only this environment.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show where what runs is not what should run. Ends with exit code 1 where something differs."""
+    page = api_of(ctx).get("drift", service=service, environment=env)
+    show(page, lambda found: views.drift(found, SystemClock().now()), as_json=as_json)
+    if any(item["drifts"] for item in page["items"]):
+        raise typer.Exit(REFUSED)
 
 
 def releases(ctx: typer.Context, service: ServiceOption = None, limit: Limit = 50, as_json: AsJson = False) -> None:

@@ -45,9 +45,11 @@ def status(page: Doc, now: datetime) -> RenderableType:
 
 def _status_row(row: Doc, now: datetime) -> list[RenderableType]:
     serving = row["serving"]
+    differs = [f"drift: {detail}" for detail in row.get("drift", ())]
     if serving is None:
         nothing = Text("nothing", style=DIM)
-        return [row["service"], row["environment"], nothing, Text(""), Text(row["url"], style=DIM), ""]
+        told = Text(", ".join(differs), style=DIM)
+        return [row["service"], row["environment"], nothing, Text(""), Text(row["url"], style=DIM), told]
     observed = serving["observed"]
     notes = [] if observed["health"] == "healthy" else [observed["reason"]]
     if observed["restarts"]:
@@ -56,7 +58,7 @@ def _status_row(row: Doc, now: datetime) -> list[RenderableType]:
         notes.append("no traffic leads to it")
     if serving["state"] != "good":
         notes.append({"live": "under watch"}.get(serving["state"], serving["state"].replace("_", " ")))
-    told = Text(", ".join([*notes, *_way_back(row, now)]), style=DIM)
+    told = Text(", ".join([*notes, *differs, *_way_back(row, now)]), style=DIM)
     return [row["service"], row["environment"], serving["version"], state(observed["health"]), row["url"], told]
 
 
@@ -74,6 +76,19 @@ def _way_back(row: Doc, now: datetime) -> Iterable[str]:
         yield f"{about} proven {since(drill['at'], now)} ago"
     else:
         yield f"{about} failed its drill {since(drill['at'], now)} ago: {drill['reason']}"
+
+
+def drift(page: Doc, now: datetime) -> RenderableType:
+    """Where what runs is not what should run, a line for each difference, and what cannot be observed."""
+    rows: list[list[RenderableType]] = []
+    for item in page["items"]:
+        place: list[RenderableType] = [item["service"] or "–", item["environment"] or "–"]
+        age = since(item["since"], now) if item["since"] else ""
+        standing = item["state"].replace("_", " ")
+        rows += [[*place, each["kind"].replace("_", " "), each["detail"], age, standing] for each in item["drifts"]]
+        rows += [[*place, Text("cannot be observed", style=DIM), reason, "", ""] for reason in item["unseen"]]
+    headings = ("service", "environment", "what", "detail", "since", "state")
+    return listing(headings, rows, "What runs is what should run.", wrapped=("detail",))
 
 
 def releases(page: Doc, now: datetime) -> RenderableType:

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from interlock.faces.http.access import CallerScope, TheServices
 from interlock.faces.http.board import board
 from interlock.faces.http.routes.plans import Limit
-from interlock.faces.http.shapes import AddService, Page, Watch, plain
+from interlock.faces.http.shapes import AddService, Page, Watch, drift_body, plain
 from interlock.sources.model import WatchPolicy
 from interlock.tenancy.model import check_owner
 
@@ -39,6 +39,20 @@ async def status(scope: CallerScope, services: TheServices, service: str | None 
     await services.delivery.check_known(scope, service, environment)
     rows = await board(services, scope, service=service, environments=(environment,) if environment else ())
     return Page(items=rows)
+
+
+@router.get("/drift", summary="Where what runs is not what should run")
+async def drift(scope: CallerScope, services: TheServices, service: str | None = None, environment: str | None = None) -> Page:
+    """Each place with what differs, and with what cannot be observed at this moment; none where all is as it should be."""
+    await services.delivery.check_known(scope, service, environment)
+    known = {(item.service, item.environment): item for item in await services.drift.listing(scope, service, environment)}
+    unseen = {
+        place: reasons
+        for place, reasons in services.drift_observer.unseen.items()
+        if service in {None, place[0]} and environment in {None, place[1]}
+    }
+    rows = [drift_body(known.get(place), place, unseen.get(place, ())) for place in sorted(known.keys() | unseen.keys())]
+    return Page(items=[row for row in rows if row["drifts"] or row["unseen"]])
 
 
 @router.get("/releases", summary="Releases, newest first")

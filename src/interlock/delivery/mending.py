@@ -1,0 +1,117 @@
+"""Executors that bring back what was changed from outside: start what is missing, lead the traffic, clear away the rest."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from interlock.core.errors import Unavailable
+from interlock.delivery.incidents import Incidents
+from interlock.delivery.inputs import ClearTask, LeadTask, Mended, MendTask, read
+from interlock.delivery.model import Deployment, Instance, evenly
+from interlock.delivery.service import Delivery
+from interlock.delivery.starting import Starting
+from interlock.delivery.targets import Targets
+from interlock.delivery.traffic import Drain, point
+from interlock.runs.ports import TaskContext
+
+HEALED = "healed: what was missing was started again"
+
+
+class Mending:
+    """``delivery.mend``, ``delivery.lead`` and ``delivery.clear``."""
+
+    def __init__(self, delivery: Delivery, incidents: Incidents, starting: Starting, targets: Targets, drain: Drain) -> None:
+        self._delivery = delivery
+        self._incidents = incidents
+        self._starting = starting
+        self._targets = targets
+        self._drain = drain
+
+    async def mend(self, context: TaskContext) -> dict[str, Any]:
+        """Start again what is missing of what serves, from its pinned release, beside what still runs. Where nothing is
+        missing, nothing is started."""
+        task: MendTask = read(MendTask, context.inputs)
+        await self._starting.check_expected(context, task.place, task.deployment_id)
+        former = await self._delivery.deployment(context.scope, task.deployment_id)
+        runs, gone = await self._parted(former, task.replaced)
+        if not gone:
+            await context.report("every instance runs")
+            return msgspec.to_builtins(Mended(deployment_id=former.deployment_id, survivors=former.instances))
+        release = await self._delivery.release(context.scope, task.release_id)
+        await self._incidents.check_not_quarantined(context.scope, release.service, release.content)
+        await self._delivery.check_intact(release)
+        if not task.takes_port:
+            # It would listen where the new one has to.
+            await self._starting.stop(context, former, gone)
+        again = self._starting.new(context, task.place, task.release_id, former.version, former.watch, task.instance)
+        # A later rollback follows the plan that brought this here.
+        again = msgspec.structs.replace(again, plan_id=former.plan_id)
+        started: list[Instance] = []
+        for number in range(1, len(gone) + 1):
+            instance = await self._starting.start_instance(context, task.instance, number)
+            # Kept apart from what serves until it has proven itself; found there by whoever has to take it away again.
+            await asyncio.shield(self._delivery.record_instance(context.scope, again, instance))
+            started.append(instance)
+        await context.report(
+            f"{len(started)} of {len(former.instances)} started again from the pinned release {former.version}"
+        )
+        ids = {"deployment_id": again.deployment_id, "candidate": again.deployment_id}
+        return msgspec.to_builtins(Mended(instances=tuple(started), survivors=tuple(runs), gone=tuple(gone), **ids))
+
+    async def _parted(self, former: Deployment, replaced: Sequence[str]) -> tuple[list[Instance], list[Instance]]:
+        """What runs, and what does not, or is another one under its key. Raises Unavailable ``not_observed``."""
+        runs: list[Instance] = []
+        gone: list[Instance] = []
+        for instance, status in (await self._targets.statuses(former)).items():
+            if status.state == "unknown":
+                raise Unavailable("not_observed", f"{instance.key} cannot be observed: {status.message}", where=instance.key)
+            is_there = status.state in {"running", "starting"} and instance.key not in replaced
+            (runs if is_there else gone).append(instance)
+        return runs, gone
+
+    async def lead(self, context: TaskContext) -> dict[str, Any]:
+        """Lead the stable leg to what serves: what was started again takes the place of what it stands for."""
+        task: LeadTask = read(LeadTask, context.inputs)
+        scope, place = context.scope, task.place
+        serving = await self._delivery.serving(scope, place.service, place.environment)
+        # Its own earlier try may have switched already; anybody else's change is not what is to be brought back.
+        if (serving.deployment_id if serving else "") != task.deployment_id:
+            await self._starting.check_expected(context, place, task.former)
+        now = await self._delivery.deployment(scope, task.deployment_id)
+        if task.deployment_id != task.former:
+            for instance in task.survivors:
+                await self._delivery.record_instance(scope, now, instance)
+            now = await self._delivery.deployment(scope, task.deployment_id)
+        if task.takes_port:
+            shares = evenly(now.ports)
+            await self._delivery.lead(scope, place.service, place.environment, shares)
+            await point(context, place, "stable", shares)
+        if task.deployment_id != task.former:
+            await self._delivery.switch(scope, place.service, place.environment, task.deployment_id, HEALED)
+            await self._delivery.change(
+                scope, task.former, "retired", "its instances were started again after a change from outside"
+            )
+            await self._delivery.change(scope, task.deployment_id, "good", HEALED)
+        await context.report(f"traffic goes to {now.version}", url=place.url("stable"))
+        return {"url": place.url("stable")}
+
+    async def clear(self, context: TaskContext) -> dict[str, Any]:
+        """Stop what should not run, free the candidate leg, and close the incident about what was missing."""
+        task: ClearTask = read(ClearTask, context.inputs)
+        if task.takes_port:
+            await point(context, task.place, "candidate", ())
+        former = await self._delivery.deployment(context.scope, task.former)
+        if task.gone:
+            await self._starting.stop(context, former, task.gone)
+        _, serving = await self._delivery.standing(context.scope)
+        needed = {instance.key for item in serving.values() for instance in item.instances}
+        # What has come to serve since it was seen is no orphan any more.
+        orphans = [Instance(key=key) for key in task.orphans if key not in needed]
+        if orphans:
+            await self._starting.stop(context, former, orphans)
+        incident = await self._incidents.open_for(context.scope, task.former)
+        if incident is not None and incident.found_by == "host":
+            await self._incidents.resolve(context.scope, incident.incident_id, "healed")
+        return {"stopped": [instance.key for instance in (*task.gone, *orphans)]}
