@@ -98,7 +98,8 @@ class LongClients:
         while not self._stopped:
             tally.sent += 1
             try:
-                async with connect(self.url.replace("http", "ws") + "/time", proxy=None) as socket:
+                # The service speaks and does not listen: it answers no ping.
+                async with connect(self.url.replace("http", "ws") + "/time", proxy=None, ping_interval=None) as socket:
                     while not self._stopped:
                         await socket.recv()
             except ConnectionClosed as end:
