@@ -160,6 +160,7 @@ async def test_during_a_way_back_the_bad_one_still_goes_and_the_good_one_is_not_
     assert (await plane.refusal(f"deploy {sample.name} v1.1.0 to staging"))["code"] == "quarantined"
 
 
+@pytest.mark.slow
 async def test_during_a_canary_s_analysis_its_requests_are_counted_anew_and_it_is_judged_by_what_was_seen(
     plane: Plane, sample: Sample, proxy: EngineProxy, container_engine: TestEngine
 ) -> None:
@@ -175,6 +176,7 @@ async def test_during_a_canary_s_analysis_its_requests_are_counted_anew_and_it_i
     await check_only(plane, sample, container_engine, "v1.1.0")
 
 
+@pytest.mark.slow
 async def test_away_too_long_for_a_step_what_serves_was_never_touched_and_the_next_plan_goes_through(
     plane: Plane, sample: Sample, proxy: EngineProxy, container_engine: TestEngine
 ) -> None:

@@ -102,6 +102,7 @@ async def test_killed_with_its_supervisor_in_the_middle_of_a_canary_it_comes_bac
     assert await server.ask(sample) == (200, "v1.1.0")
 
 
+@pytest.mark.slow
 async def test_killed_while_the_control_plane_is_down_its_supervisor_brings_it_back_with_the_same_shares(
     server: Server, sample: Sample
 ) -> None:

@@ -58,6 +58,7 @@ async def test_one_that_eats_memory_is_killed_brought_back_and_the_incident_says
     assert "it needed more memory than it may have" in json.dumps(report)
 
 
+@pytest.mark.slow
 async def test_one_that_ignores_sigterm_is_killed_after_its_grace_and_nothing_is_lost(
     plane: Plane, sample: Sample, container_engine: TestEngine
 ) -> None:

@@ -166,6 +166,7 @@ async def test_a_real_prometheus_that_says_yes_promotes_and_one_that_says_no_bri
                 await own.clear()
 
 
+@pytest.mark.slow
 async def test_a_prometheus_that_dies_in_the_middle_of_a_bake_leaves_it_open(sample: Sample, tmp_path: Path) -> None:
     async with http_target() as page:
         page.says("faults 0\n")
