@@ -196,6 +196,14 @@ def test_markup_and_control_sequences_of_strangers_are_shown_as_text() -> None:
     assert "“greter” was read as" in text, "places in the text stay where they were"
 
 
+def test_a_dockerfile_is_shown_line_by_line_and_its_line_ends_stay_visible() -> None:
+    plan = copy.deepcopy(PLAN)
+    plan["content"]["grants"][0]["arguments"]["dockerfile_text"] = {"rule": "exactly", "value": "FROM python\nCOPY . .\n"}
+    lines = [line.split() for line in shown(whole_plan(clean_data(plan))).split("\n")]
+    assert ["dockerfile_text", "FROM", "python␊"] in lines
+    assert ["COPY", ".", ".␊"] in lines
+
+
 def test_a_plan_that_waits_ends_in_the_commands_that_decide_about_it() -> None:
     text = shown(plan_to_decide(PLAN), 60)
     assert f"interlock approve plan_1 --hash {HASH}" in text

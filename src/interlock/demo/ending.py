@@ -75,6 +75,8 @@ def clear_engine(engine: Engine, instance: str) -> str:
         cleared = engine.clear(instance)
     except EngineAwayError as error:
         raise NotObserved(f"{error}; what it holds is left: everything with the label interlock.instance={instance}") from error
+    finally:
+        engine.close()
     expect(not cleared.remains, f"still there: {', '.join(cleared.remains)}")
     what = f"{cleared.containers} containers and {cleared.images} images were removed"
     beside = forget(cleared.pushed)

@@ -51,6 +51,9 @@ class Engine:
         else:
             self._http = httpx.Client(base_url="http" + url.removeprefix("tcp"), timeout=TIMEOUT_S, trust_env=False)
 
+    def close(self) -> None:
+        self._http.close()
+
     def name(self) -> str:
         """What it calls itself, with its version."""
         found: Doc = self._get("/version").json()
