@@ -61,11 +61,11 @@ def script() -> str:
 
 def run(folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["bash", "-c", script()], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=140
+        ["bash", "-c", script()], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=280
     )
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 async def test_every_walkthrough_runs_as_it_stands(tmp_path: Path) -> None:
     first_port, last_port = port_range()
     home = tmp_path / "home"
