@@ -64,7 +64,7 @@ def script(pages: Sequence[Path]) -> str:
 
 def run(folder: Path, environment: dict[str, str], pages: Sequence[Path]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["bash", "-c", script(pages)], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=140
+        ["bash", "-c", script(pages)], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=280
     )
 
 
@@ -89,7 +89,7 @@ def environment_of(folder: Path) -> dict[str, str]:
     return environment
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 async def test_every_walkthrough_runs_as_it_stands(tmp_path: Path) -> None:
     home = tmp_path / "home"
     environment = environment_of(tmp_path)
@@ -105,7 +105,7 @@ async def test_every_walkthrough_runs_as_it_stands(tmp_path: Path) -> None:
             await host.stop(key, 1.0)
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 @pytest.mark.xdist_group("containers")
 async def test_the_walk_with_containers_runs_as_it_stands(tmp_path: Path, container_engine: TestEngine) -> None:
     python = await asyncio.to_thread(container_engine.python)

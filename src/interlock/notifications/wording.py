@@ -85,6 +85,15 @@ def _incident_resolved(data: dict[str, Any]) -> Message:
     )
 
 
+def _drift_found(data: dict[str, Any]) -> Message:
+    where = f"{data['service']} in {data['environment']}"
+    return Message(
+        subject=f"{where} is not as it should be",
+        happened=f"{where} was changed from outside: " + "; ".join(drift["detail"] for drift in data["drifts"]),
+        commands=("interlock drift", "interlock inbox"),
+    )
+
+
 def _inbox_opened(data: dict[str, Any]) -> Message:
     return Message(
         subject=f"{data['kind'].replace('_', ' ')}: {data['title']}",
@@ -148,6 +157,7 @@ _TOLD: dict[str, Callable[[dict[str, Any]], Message]] = {
     "incident.opened": _incident_opened,
     "incident.acknowledged": _incident_acknowledged,
     "incident.resolved": _incident_resolved,
+    "drift.found": _drift_found,
     "inbox.opened": _inbox_opened,
     "plan.changed": _plan_changed,
     "plan.proposed": _plan_proposed,
