@@ -136,9 +136,9 @@ def _changes(facts: Facts) -> Iterator[Statement]:
     if facts.commits:
         files = list(dict.fromkeys(file for commit in facts.commits for file in commit.files))
         more = f" and {len(files) - MAX_NAMED} more" if len(files) > MAX_NAMED else ""
-        text = (
-            f"{len(facts.commits)} commits lie between {span}; they touched {', '.join(files[:MAX_NAMED]) or 'no file'}{more}."
-        )
+        commits = "1 commit lies" if len(facts.commits) == 1 else f"{len(facts.commits)} commits lie"
+        what = "it touched" if len(facts.commits) == 1 else "they touched"
+        text = f"{commits} between {span}; {what} {', '.join(files[:MAX_NAMED]) or 'no file'}{more}."
         yield Statement(text=text, fact="git log")
     else:
         why = facts.missing.get("commits", "the newer one is not built on the older one")

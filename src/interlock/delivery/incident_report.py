@@ -234,7 +234,8 @@ def _log_part(facts: Facts) -> list[str]:
         (str(item.count), new[item.is_new], f"{item.first_line}–{item.last_line}", item.first_at, item.last_at, item.example)
         for item in facts.log
     ]
-    intro = f"{facts.log_lines} lines of the bad deployment's log, in groups that say the same; errors come first."
+    count = "1 line" if facts.log_lines == 1 else f"{facts.log_lines} lines"
+    intro = f"{count} of the bad deployment's log, in groups that say the same; errors come first."
     return ["## Log", "", intro, "", *_table(("lines", "new", "from–to", "first", "last", "example"), rows)]
 
 
