@@ -54,8 +54,8 @@ async def plane(
 
 
 @pytest.fixture
-def sample(tmp_path: Path, request: pytest.FixtureRequest) -> Sample:
-    return Sample(tmp_path / "repositories", f"away{crc32(request.node.name.encode()) % 10**6}")
+def sample(tmp_path: Path) -> Sample:
+    return Sample(tmp_path / "repositories", f"away{crc32(str(tmp_path).encode()) % 10**6}")
 
 
 async def serving_first(plane: Plane, sample: Sample, second: dict[str, Any] | None = None, **behaviour: Any) -> None:

@@ -37,8 +37,8 @@ async def plane(container_engine: TestEngine, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture
-def sample(tmp_path: Path, request: pytest.FixtureRequest) -> Sample:
-    return Sample(tmp_path / "repositories", f"greedy{crc32(request.node.name.encode()) % 10**6}")
+def sample(tmp_path: Path) -> Sample:
+    return Sample(tmp_path / "repositories", f"greedy{crc32(str(tmp_path).encode()) % 10**6}")
 
 
 async def test_one_that_eats_memory_is_killed_brought_back_and_the_incident_says_why(plane: Plane, sample: Sample) -> None:

@@ -104,8 +104,8 @@ async def _end(plane: Plane) -> None:
 
 
 @pytest.fixture
-def sample(tmp_path: Path, request: pytest.FixtureRequest) -> Sample:
-    return Sample(tmp_path / "repositories", f"site{crc32(request.node.name.encode()) % 10**6}")
+def sample(tmp_path: Path) -> Sample:
+    return Sample(tmp_path / "repositories", f"site{crc32(str(tmp_path).encode()) % 10**6}")
 
 
 async def begun(plane: Plane, sample: Sample, engine: TestEngine, version: str, **module: Any) -> str:

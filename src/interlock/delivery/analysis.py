@@ -67,7 +67,7 @@ def compare(check: Check, candidate: Measurement, stable: Measurement | None) ->
     """Judge one check. What cannot be told is inconclusive, unless a bound that can be told is crossed."""
     bounds = _bounds(check, candidate, stable)
     crossed = [words for words, holds in bounds if holds is False]
-    doubtful = [words for words, holds in bounds if holds is None]
+    doubtful = list(dict.fromkeys(words for words, holds in bounds if holds is None))
     if not crossed and not doubtful and candidate.is_at_least:
         # It may be more than what was seen, so that a bound which seems to hold may not.
         doubtful = [candidate.reason]
