@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -63,9 +64,16 @@ def script(pages: Sequence[Path]) -> str:
 
 
 def run(folder: Path, environment: dict[str, str], pages: Sequence[Path]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["bash", "-c", script(pages)], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=280
-    )
+    """Run the blocks in a session of their own, nothing of which outlives this but what the control plane supervises."""
+    command = ["bash", "-c", script(pages)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=folder, env=environment, text=True, start_new_session=True, **pipes) as process:
+        try:
+            output, errors = process.communicate(timeout=280)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
 def environment_of(folder: Path) -> dict[str, str]:
