@@ -8,7 +8,7 @@ import pytest
 
 from harness.plane import Plane
 from harness.sample import Sample
-from interlock.delivery import rollout
+from interlock.delivery import starting
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -62,10 +62,10 @@ async def test_a_port_that_somebody_else_gets_first_is_given_up_for_another(
 ) -> None:
     sample.release("v1.0.0")
     await plane.add(sample)
-    choose = rollout.any_free_port
+    choose = starting.any_free_port
     lost = choose()
     choices = iter([lost, lost])
-    monkeypatch.setattr(rollout, "any_free_port", lambda: next(choices, None) or choose())
+    monkeypatch.setattr(starting, "any_free_port", lambda: next(choices, None) or choose())
     with taken(lost):
         run = await plane.deploy(sample, "v1.0.0")
     starts = [effect for effect in run["effects"] if effect["tool"] == "process.start"]
