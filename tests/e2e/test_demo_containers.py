@@ -20,11 +20,22 @@ def start_on(start_demo: StartDemo, engine: TestEngine, *options: str) -> subpro
     return start_demo("--containers", *options, **settings, container_registry=engine.registry)
 
 
+BEFORE: set[str] = set()
+"""What a session that was killed has left at the engine, before any test here ran."""
+
+
+@pytest.fixture(autouse=True)
+def see_what_is_there(container_engine: TestEngine) -> None:
+    BEFORE.clear()
+    BEFORE.update(left_at(container_engine))
+
+
 def left_at(engine: TestEngine, *, running: bool = False) -> list[str]:
-    """Containers and images of the demo's service."""
+    """Containers and images of the demo's service that these tests have made."""
     of_demo = ("--quiet", "--filter", "label=interlock.service=weather")
     containers = docker(engine.url, "ps", *of_demo, *(() if running else ("--all",))).stdout.split()
-    return containers if running else containers + docker(engine.url, "images", *of_demo).stdout.split()
+    found = containers if running else containers + docker(engine.url, "images", *of_demo).stdout.split()
+    return [item for item in found if item not in BEFORE]
 
 
 @pytest.mark.timeout(420)
