@@ -45,7 +45,6 @@ async def test_what_nothing_acts_on_is_said_with_its_place(plane: Plane, sample:
     lines = (sample.path / "ai-module.yaml").read_text().splitlines()
     codes = {
         "resources": "resources_not_limited",
-        "replicas": "one_replica",
         "dependencies": "dependencies",
         "runtime": "runtime_not_checked",
     }

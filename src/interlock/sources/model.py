@@ -131,7 +131,7 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
-    """Upper bounds for one replica; None means not said. Nothing applies them yet."""
+    """Upper bounds for one replica; None means not said. Containers are held to them."""
 
     cpu: float | None = None
     """Cores."""
