@@ -36,20 +36,27 @@ def thresholds(service: Doc) -> RenderableType:
 
 
 def status(page: Doc, now: datetime) -> RenderableType:
-    """What serves where, as observed."""
-    rows = [_status_row(row, now) for row in page["items"]]
+    """What serves where, as observed; below it, a line for each place that there is more to say about."""
+    rows = [_status_row(row) for row in page["items"]]
     nothing = "No service is registered; register one: interlock service add NAME --repo PATH_OR_URL"
-    headings = ("service", "environment", "version", "health", "address", "notes")
-    return listing(headings, rows, nothing, wrapped=("notes",))
+    table = listing(("service", "environment", "version", "health", "address"), rows, nothing)
+    told = [Text(f"{row['service']} in {row['environment']}: {notes}") for row in page["items"] if (notes := _notes(row, now))]
+    return Group(table, Text(""), *told) if told else table
 
 
-def _status_row(row: Doc, now: datetime) -> list[RenderableType]:
+def _status_row(row: Doc) -> list[RenderableType]:
+    serving = row["serving"]
+    if serving is None:
+        return [row["service"], row["environment"], Text("nothing", style=DIM), Text(""), Text(row["url"], style=DIM)]
+    health = state(serving["observed"]["health"])
+    return [row["service"], row["environment"], serving["version"], health, row["url"]]
+
+
+def _notes(row: Doc, now: datetime) -> str:
     serving = row["serving"]
     differs = [f"drift: {detail}" for detail in row.get("drift", ())]
     if serving is None:
-        nothing = Text("nothing", style=DIM)
-        told = Text(", ".join(differs), style=DIM)
-        return [row["service"], row["environment"], nothing, Text(""), Text(row["url"], style=DIM), told]
+        return ", ".join(differs)
     observed = serving["observed"]
     notes = [] if observed["health"] == "healthy" else [observed["reason"]]
     if observed["restarts"]:
@@ -58,8 +65,7 @@ def _status_row(row: Doc, now: datetime) -> list[RenderableType]:
         notes.append("no traffic leads to it")
     if serving["state"] != "good":
         notes.append({"live": "under watch"}.get(serving["state"], serving["state"].replace("_", " ")))
-    told = Text(", ".join([*notes, *differs, *_way_back(row, now)]), style=DIM)
-    return [row["service"], row["environment"], serving["version"], state(observed["health"]), row["url"], told]
+    return ", ".join([*notes, *differs, *_way_back(row, now)])
 
 
 def _way_back(row: Doc, now: datetime) -> Iterable[str]:
