@@ -135,7 +135,7 @@ async def test_the_walk_with_containers_runs_as_it_stands(tmp_path: Path, contai
 
 def on_engine(engine: TestEngine, *what: str) -> set[str]:
     """The ids of containers or images of the service of the walk."""
-    return set(docker(engine.url, *what, "--quiet", "--filter", "label=interlock.service=weather").stdout.split())
+    return set(docker(engine.url, *what, "--quiet", "--filter", "label=interlock.service=stations").stdout.split())
 
 
 def documented_files() -> set[str]:

@@ -16,8 +16,9 @@ from interlock.testing.container_suite import PATIENCE_S, job, service, until_lo
 from interlock.testing.hosts import SAYS, STAYS, STUBBORN
 from interlock.tools.containers.ports import BuildSpec
 
-OPTIONS = ("--storage-driver", "vfs", "--bridge", "none", "--iptables=false", "--ip-forward=false")
-"""Without a network, so that it gets along with the engine that all tests share."""
+BRIDGE, ADDRESS = "interlock-dies0", "172.31.248.1/24"
+OPTIONS = ("--storage-driver", "vfs", "--bridge", BRIDGE, "--iptables=false", "--ip-masq=false", "--ip-forward=false")
+"""With a bridge of its own: one that is to have none takes the bridge of the engine away that all tests share."""
 
 
 class Daemon:
@@ -49,11 +50,17 @@ class Daemon:
 def daemon(container_engine: TestEngine, tmp_path: Path) -> Iterator[Daemon]:
     if not container_engine.is_own:
         pytest.skip("an engine is used here that the tests have not started, so they start no second one")
+    subprocess.run(["ip", "link", "delete", BRIDGE], capture_output=True, check=False)
+    made = subprocess.run(["ip", "link", "add", BRIDGE, "type", "bridge"], capture_output=True, check=False)
+    if made.returncode:
+        pytest.skip(f"a bridge cannot be made here: {made.stderr.decode().strip()}")
+    subprocess.run(["ip", "address", "add", ADDRESS, "dev", BRIDGE], check=True)
     # The path of a socket has to be short, and a daemon puts its own some folders deep.
     daemon = Daemon(Path(tempfile.mkdtemp(prefix="engine-")))
     import_busybox(daemon.url, tmp_path)
     yield daemon
     end_engine(daemon.folder, daemon.process)
+    subprocess.run(["ip", "link", "delete", BRIDGE], check=True)
 
 
 @pytest.fixture
