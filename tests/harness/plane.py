@@ -16,7 +16,7 @@ from interlock.bootstrap.joining import ControlPlane, build
 from interlock.core.clock import Clock
 from interlock.settings import Settings
 
-PATIENCE_S = 90.0
+PATIENCE_S = 40.0
 ENDED = {"completed", "failed", "cancelled", "rolled_back"}
 SETTLED = {"succeeded", "failed", "rolled_back"}
 
