@@ -43,8 +43,10 @@ class Retention:
             if await self._artifacts.remove(release):
                 log.info("release.removed", release=release.release_id)
                 removed += 1
-        removed += await self._sweep_images(scope)
-        for target in await self._delivery.targets(scope):
+        targets = await self._delivery.targets(scope)
+        if "container" in targets:
+            removed += await self._sweep_images(scope)
+        for target in targets:
             try:
                 removed += await self._sweep_ended(scope, self._targets.of(target))
             except Unavailable as error:
@@ -52,8 +54,6 @@ class Retention:
         return removed
 
     async def _sweep_images(self, scope: Scope) -> int:
-        if "container" not in await self._delivery.targets(scope):
-            return 0
         known = {release.release_id for release in await self._delivery.releases(scope, limit=1_000_000)}
         try:
             # A build that is under way has an image before its release is on record.

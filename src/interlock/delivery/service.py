@@ -166,14 +166,6 @@ class Delivery:
 
     # --- deployments ---
 
-    async def record_deployment(self, scope: Scope, deployment: Deployment) -> None:
-        """Make a started deployment known. Recording it again changes nothing."""
-        async with self._database.write(scope) as session:
-            if await store.deployment(session.connection, deployment.deployment_id):
-                return
-            await store.put_deployment(session.connection, deployment)
-            await self._publish(session, deployment, "it was started")
-
     async def record_instance(self, scope: Scope, deployment: Deployment, instance: Instance) -> None:
         """Make a started instance known, and with the first one its deployment. Recording it again changes nothing."""
         async with self._database.write(scope) as session:
