@@ -1,8 +1,6 @@
 """A container engine that really dies, and takes what it runs with it when it comes back."""
 
 import asyncio
-import subprocess
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,49 +9,28 @@ import pytest
 import pytest_asyncio
 
 from e2e.conftest import environment, sample_name
-from harness.containers import TestEngine, import_busybox
-from harness.engine_keeper import end_engine, start_engine, until_engine_answers
+from harness.containers import TestEngine, Unusable
+from harness.own_engine import OwnEngine, own_engine
 from harness.plane import Plane, until
 from harness.sample import MODULE, Sample
 from harness.small_site import release
-from service.test_container_engine_dies import Daemon
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("containers")]
 
-BRIDGE, ADDRESS = "interlock-bad0", "172.31.249.1/24"
-OPTIONS = ("--storage-driver", "overlay2", "--bridge", BRIDGE, "--iptables=false", "--ip-masq=false", "--ip-forward=false")
 BASE = "local/busybox:1"
 
 
-class NetworkedDaemon(Daemon):
-    """With a bridge of its own; what is published on the loopback interface needs no rules of the firewall."""
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        process = start_engine(self.folder, *OPTIONS)
-        problem = until_engine_answers(self.folder, process)
-        assert not problem, problem
-        return process
-
-
 @pytest.fixture(scope="module")
-def daemon(container_engine: TestEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NetworkedDaemon]:
-    if not container_engine.is_own:
-        pytest.skip("an engine is used here that the tests have not started, so they start no second one")
-    subprocess.run(["ip", "link", "delete", BRIDGE], capture_output=True, check=False)
-    made = subprocess.run(["ip", "link", "add", BRIDGE, "type", "bridge"], capture_output=True, check=False)
-    if made.returncode:
-        pytest.skip(f"a bridge cannot be made here: {made.stderr.decode().strip()}")
-    subprocess.run(["ip", "address", "add", ADDRESS, "dev", BRIDGE], check=True)
-    subprocess.run(["ip", "link", "set", BRIDGE, "up"], check=True)
-    started = NetworkedDaemon(Path(tempfile.mkdtemp(prefix="engine-")))
-    import_busybox(started.url, tmp_path_factory.mktemp("image"))
-    yield started
-    end_engine(started.folder, started.process)
-    subprocess.run(["ip", "link", "delete", BRIDGE], check=True)
+def daemon(container_engine: TestEngine) -> Iterator[OwnEngine]:
+    try:
+        with own_engine(container_engine, 1) as engine:
+            yield engine
+    except Unusable as problem:
+        pytest.skip(str(problem))
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def plane(daemon: NetworkedDaemon, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Plane]:
+async def plane(daemon: OwnEngine, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Plane]:
     made = Plane(tmp_path_factory.mktemp("plane"), environment(), container_engine=daemon.url)
     await made.start()
     yield made
@@ -71,7 +48,7 @@ async def answers(plane: Plane, sample: Sample, version: str) -> bool:
 
 
 async def test_it_dies_in_a_watch_and_what_it_ran_is_judged_only_once_it_runs_again(
-    plane: Plane, sample: Sample, daemon: NetworkedDaemon
+    plane: Plane, sample: Sample, daemon: OwnEngine
 ) -> None:
     release(sample, "v1.0.0", BASE)
     await plane.add(sample)
@@ -90,7 +67,7 @@ async def test_it_dies_in_a_watch_and_what_it_ran_is_judged_only_once_it_runs_ag
 
 
 async def test_while_it_is_dead_people_are_told_no_release_is_blamed_and_its_return_settles_it(
-    plane: Plane, sample: Sample, daemon: NetworkedDaemon
+    plane: Plane, sample: Sample, daemon: OwnEngine
 ) -> None:
     for version in ("v1.0.0", "v1.1.0"):
         release(sample, version, BASE, watch=MODULE["watch"] | {"window": "10s"})

@@ -15,8 +15,9 @@ import pytest_asyncio
 
 from e2e.conftest import environment
 from harness.containers import TestEngine, docker
+from harness.disks import fill, free
 from harness.engine_keeper import REGISTRY
-from harness.plane import Plane, until
+from harness.plane import PATIENCE_S, Plane, until
 from harness.ports import free_port
 from harness.sample import MODULE, Sample
 from harness.small_site import containers, forget, release
@@ -121,15 +122,15 @@ async def deployed(plane: Plane, sample: Sample, engine: TestEngine, *versions: 
         assert run["status"] == "completed", run["error"]
 
 
-async def trouble(plane: Plane, run_id: str) -> dict[str, Any]:
-    """Why an attempt to send the image has failed, once one has."""
+async def trouble(plane: Plane, run_id: str, task: str = "push", patience_s: float = PATIENCE_S) -> dict[str, Any]:
+    """Why an attempt at a task has failed, once one has."""
 
     async def look() -> Any:
         events = (await plane.get(f"/runs/{run_id}/events"))["items"]
-        failed = [event for event in events if event["type"] == "TaskRetryScheduled" and event["task"] == "push"]
+        failed = [event for event in events if event["type"] == "TaskRetryScheduled" and event["task"] == task]
         return failed[0]["error"] if failed else None
 
-    return await until(look, "sending it has failed once")
+    return await until(look, f"{task} has failed once", patience_s)
 
 
 async def image_of(plane: Plane, sample: Sample, version: str) -> str:
@@ -143,21 +144,13 @@ class TestSending:
     async def test_a_registry_without_room_holds_the_run_up_until_there_is_some(
         self, plane: Plane, sample: Sample, container_engine: TestEngine, registry: Registry
     ) -> None:
-        ballast = registry.disk / "ballast"
-        with ballast.open("wb", buffering=0) as file:
-            size = 1 << 20
-            while size:
-                try:
-                    file.write(b"x" * size)
-                except OSError:
-                    size //= 2
+        fill(registry.disk)
         try:
             run_id = await begun(plane, sample, container_engine, "v1.0.0")
-            # The engine itself tries several times before it gives up, and the run does then.
             await until(lambda: _is_full(registry), "the registry has refused it")
             assert (await plane.get("/releases", params={"service": sample.name}))["items"] == []
         finally:
-            ballast.unlink()
+            free(registry.disk)
         run = await plane.ended(run_id, 120)
         assert run["status"] == "completed", run["error"]
         assert await plane.ask(sample) == (200, "v1.0.0")
@@ -174,6 +167,45 @@ class TestSending:
         finally:
             registry.start()
         assert (await plane.ended(run_id, 90))["status"] == "completed"
+
+    @pytest.mark.slow
+    @pytest.mark.timeout(400)
+    async def test_one_that_stays_without_room_is_told_as_one_that_cannot_take_it(
+        self, plane: Plane, sample: Sample, container_engine: TestEngine, registry: Registry
+    ) -> None:
+        """The engine itself tries for more than a minute before it gives up; the run does then, again and again."""
+        fill(registry.disk)
+        try:
+            run_id = await begun(plane, sample, container_engine, "v1.0.0")
+            error = await trouble(plane, run_id, patience_s=200)
+            assert (error["kind"], error["code"]) == ("unavailable", "registry_down"), error
+        finally:
+            free(registry.disk)
+        assert (await plane.ended(run_id, 150))["status"] == "completed"
+
+    @pytest.mark.slow
+    @pytest.mark.timeout(600)
+    async def test_one_that_is_away_for_good_ends_the_run_and_what_serves_stays(
+        self, plane: Plane, sample: Sample, container_engine: TestEngine, registry: Registry
+    ) -> None:
+        await deployed(plane, sample, container_engine, "v1.0.0")
+        registry.kill()
+        try:
+            run_id = await begun(plane, sample, container_engine, "v1.1.0")
+            run = await plane.ended(run_id, 500)
+        finally:
+            registry.start()
+        assert (run["status"], run["error"]["code"]) == ("failed", "registry_down")
+        events = (await plane.get(f"/runs/{run_id}/events", params={"limit": 1000}))["items"]
+        again = [event for event in events if event["type"] == "TaskRetryScheduled" and event["task"] == "push"]
+        assert len(again) == 9
+        assert await plane.ask(sample) == (200, "v1.0.0")
+        assert [item["version"] for item in (await plane.get("/releases", params={"service": sample.name}))["items"]] == [
+            "v1.0.0"
+        ]
+        await until(lambda: _listens(registry), "the registry is back")
+        run = await plane.do(f"deploy {sample.name} v1.1.0 to staging")
+        assert run["status"] == "completed", run["error"]
 
     async def test_one_that_dies_in_the_middle_of_a_push_has_all_of_it_in_the_end(
         self, plane: Plane, sample: Sample, container_engine: TestEngine, registry: Registry

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from harness.disks import fill, free
 from harness.plane import until
 from harness.sample import Sample
 from harness.server import SERVE, Server
@@ -54,21 +55,6 @@ def mount(server: Server, mounted: ExitStack) -> Mount:
         return place
 
     return make
-
-
-def fill(disk: Path) -> None:
-    """Take every free byte of the file system."""
-    with (disk / "ballast").open("ab", buffering=0) as ballast:
-        size = 1 << 20
-        while size:
-            try:
-                ballast.write(b"x" * size)
-            except OSError:
-                size //= 2
-
-
-def free(disk: Path) -> None:
-    (disk / "ballast").unlink()
 
 
 async def proposed(server: Server, sample: Sample, gate: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
@@ -83,13 +84,24 @@ class Client:
             run = await self.get(f"/runs/{run_id}")
             return run if run["status"] in ENDED else None
 
-        run = await until(look, f"{run_id} ends", patience_s)
+        try:
+            run = await until(look, f"{run_id} ends", patience_s)
+        except AssertionError as error:
+            error.add_note(await self.how_far(run_id))
+            raise
 
         async def settled() -> Any:
             return (await self.get(f"/plans/{run['plan_id']}"))["state"] in SETTLED
 
         await until(settled, "the plan knows of the end of its run")
         return run
+
+    async def how_far(self, run_id: str) -> str:
+        """What a run that does not end is at, for people."""
+        run = await self.get(f"/runs/{run_id}")
+        under_way = [task for task in run["tasks"] if task["status"] not in {"completed", "pending", "skipped"}]
+        items = (await self.get("/inbox"))["items"]
+        return json.dumps({"status": run["status"], "tasks": under_way, "inbox": items}, indent=1)
 
     async def do(self, text: str) -> dict[str, Any]:
         """Plan, approve, and wait for the end of the run."""

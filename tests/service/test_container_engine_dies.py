@@ -2,69 +2,31 @@
 
 import asyncio
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from harness.containers import TestEngine, import_busybox
-from harness.engine_keeper import end_engine, start_engine, until_engine_answers
+from harness.containers import TestEngine, Unusable
+from harness.own_engine import OwnEngine, own_engine
 from interlock.adapters.containers.engine import DockerEngine
 from interlock.core.errors import InterlockError, Unavailable
 from interlock.testing.container_suite import PATIENCE_S, job, service, until_log
 from interlock.testing.hosts import SAYS, STAYS, STUBBORN
 from interlock.tools.containers.ports import BuildSpec
 
-BRIDGE, ADDRESS = "interlock-dies0", "172.31.248.1/24"
-OPTIONS = ("--storage-driver", "vfs", "--bridge", BRIDGE, "--iptables=false", "--ip-masq=false", "--ip-forward=false")
-"""With a bridge of its own: one that is to have none takes the bridge of the engine away that all tests share."""
 
-
-class Daemon:
-    """A daemon that can be killed and started again on the same data."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.url = f"unix://{folder}/engine.sock"
-        self.process = self._start()
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def start(self) -> None:
-        # Both files name processes that are dead but that nobody may have collected; a daemon would take them for living ones.
-        (self.folder / "pid").unlink(missing_ok=True)
-        (self.folder / "exec" / "containerd" / "containerd.pid").unlink(missing_ok=True)
-        self.process = self._start()
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        process = start_engine(self.folder, *OPTIONS)
-        problem = until_engine_answers(self.folder, process)
-        assert not problem, problem
-        return process
+@pytest.fixture
+def daemon(container_engine: TestEngine) -> Iterator[OwnEngine]:
+    try:
+        with own_engine(container_engine, 2, "vfs") as engine:
+            yield engine
+    except Unusable as problem:
+        pytest.skip(str(problem))
 
 
 @pytest.fixture
-def daemon(container_engine: TestEngine, tmp_path: Path) -> Iterator[Daemon]:
-    if not container_engine.is_own:
-        pytest.skip("an engine is used here that the tests have not started, so they start no second one")
-    subprocess.run(["ip", "link", "delete", BRIDGE], capture_output=True, check=False)
-    made = subprocess.run(["ip", "link", "add", BRIDGE, "type", "bridge"], capture_output=True, check=False)
-    if made.returncode:
-        pytest.skip(f"a bridge cannot be made here: {made.stderr.decode().strip()}")
-    subprocess.run(["ip", "address", "add", ADDRESS, "dev", BRIDGE], check=True)
-    # The path of a socket has to be short, and a daemon puts its own some folders deep.
-    daemon = Daemon(Path(tempfile.mkdtemp(prefix="engine-")))
-    import_busybox(daemon.url, tmp_path)
-    yield daemon
-    end_engine(daemon.folder, daemon.process)
-    subprocess.run(["ip", "link", "delete", BRIDGE], check=True)
-
-
-@pytest.fixture
-def engine(daemon: Daemon) -> DockerEngine:
+def engine(daemon: OwnEngine) -> DockerEngine:
     return DockerEngine(daemon.url, lambda: "tests")
 
 
@@ -97,7 +59,7 @@ async def refusals(engine: DockerEngine, image: str, folder: Path) -> list[str]:
 
 
 async def test_an_engine_that_died_is_unknown_and_what_it_ran_is_told_when_it_is_back(
-    daemon: Daemon, engine: DockerEngine, tmp_path: Path
+    daemon: OwnEngine, engine: DockerEngine, tmp_path: Path
 ) -> None:
     image = await image_of(engine)
     await engine.start("stays", service(image, STAYS))
@@ -121,7 +83,9 @@ async def test_an_engine_that_died_is_unknown_and_what_it_ran_is_told_when_it_is
     assert (await engine.stop("stays", 0)).reason == "stopped"
 
 
-async def test_an_engine_that_dies_during_a_build_breaks_it_off(daemon: Daemon, engine: DockerEngine, tmp_path: Path) -> None:
+async def test_an_engine_that_dies_during_a_build_breaks_it_off(
+    daemon: OwnEngine, engine: DockerEngine, tmp_path: Path
+) -> None:
     text = 'FROM local/busybox:1\nRUN ["/bin/sh", "-c", "echo begun; sleep 600"]\n'
     begun = asyncio.Event()
     spec = BuildSpec(folder=str(tmp_path / "empty"), tag="tests/slow:1", dockerfile_text=text)
@@ -137,7 +101,7 @@ async def test_an_engine_that_dies_during_a_build_breaks_it_off(daemon: Daemon, 
     assert (await engine.image("tests/slow:1")) is None
 
 
-async def test_a_container_that_was_made_and_never_started_gives_its_key_free(daemon: Daemon, engine: DockerEngine) -> None:
+async def test_a_container_that_was_made_and_never_started_gives_its_key_free(daemon: OwnEngine, engine: DockerEngine) -> None:
     image = await image_of(engine)
     made = [
         "docker",
@@ -157,7 +121,7 @@ async def test_a_container_that_was_made_and_never_started_gives_its_key_free(da
     assert (await engine.wait("half", PATIENCE_S)).reason == "completed"
 
 
-async def test_a_registry_that_is_away_is_not_an_engine_that_is(daemon: Daemon, engine: DockerEngine) -> None:
+async def test_a_registry_that_is_away_is_not_an_engine_that_is(daemon: OwnEngine, engine: DockerEngine) -> None:
     image = await image_of(engine)
     await engine.tag(image, "127.0.0.1:9/tests/none:1")
     with pytest.raises(Unavailable) as pushed:

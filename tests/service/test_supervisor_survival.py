@@ -221,10 +221,14 @@ async def test_a_start_that_was_cut_off_can_be_made_again(host: LocalHost, folde
 
 
 async def test_ended_supervisors_are_collected(host: LocalHost) -> None:
+    def children() -> set[int]:
+        return {each.pid for each in procfs.descendants(os.getpid()) if each.parent == os.getpid()}
+
+    others = children()
     for index in range(5):
         await host.start(f"job-{index}", job(FAILS))
     async with asyncio.timeout(PATIENCE_S):
-        while [each for each in procfs.descendants(os.getpid()) if each.parent == os.getpid()]:
+        while children() - others:
             await host.list()
             await asyncio.sleep(0.01)
 

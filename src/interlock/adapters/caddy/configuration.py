@@ -82,10 +82,11 @@ def server(leg: Leg) -> Data:
     proxy = {
         "handler": "reverse_proxy",
         "upstreams": [{"dial": f"127.0.0.1:{placeholder}"} for placeholder in _PLACEHOLDERS],
-        # The second try takes the next slot and reads the line again: a request that saw the old upstream just before the
+        # A further try takes the next slot and reads the line again: a request that saw the old upstream just before the
         # switch reaches the new one though the old one has ended meanwhile. Tried again are refused connections, and GETs that
-        # got no answer.
-        "load_balancing": {"retries": 1, "selection_policy": {"policy": "round_robin"}},
+        # got no answer. Three times, since all requests take their slots from one counter: the next one of a request among
+        # many may lead to the same ended instance.
+        "load_balancing": {"retries": 3, "selection_policy": {"policy": "round_robin"}},
         "transport": {"protocol": "http", "keep_alive": {"idle_timeout": _UPSTREAM_IDLE}},
         "stream_close_delay": _STREAMS_OUTLIVE_RELOADS,
     }
