@@ -15,7 +15,7 @@ demo-containers: setup ## the same with images, and a canary that its numbers ab
 	$(BIN)/interlock demo --containers
 
 test: setup check ## everything that has to hold: the checks, then all tests but the slow ones
-	$(BIN)/pytest -q -n $(JOBS) -m "not slow" --dist loadgroup
+	$(BIN)/pytest -q -n $(JOBS) -m "not slow" --dist loadfile --no-loadscope-reorder
 
 check: setup ## formatting, lint, types, import rules
 	$(BIN)/ruff format --check src tests bench

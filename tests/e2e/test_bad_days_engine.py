@@ -17,7 +17,7 @@ from harness.engine_proxy import EngineProxy
 from harness.plane import Plane, until
 from harness.sample import MODULE, Sample
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("containers")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 AWAY_S = 1.2
 LONG_WATCH = {"watch": MODULE["watch"] | {"window": 2}}

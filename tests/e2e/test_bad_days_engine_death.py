@@ -15,7 +15,7 @@ from harness.plane import Plane, until
 from harness.sample import MODULE, Sample
 from harness.small_site import release
 
-pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("containers")]
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 BASE = "local/busybox:1"
 

@@ -16,7 +16,7 @@ from harness.containers import TestEngine
 from harness.plane import Plane, until
 from harness.sample import MODULE, Sample
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("containers")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MIB = 1024 * 1024
 

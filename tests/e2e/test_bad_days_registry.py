@@ -22,7 +22,7 @@ from harness.ports import free_port
 from harness.sample import MODULE, Sample
 from harness.small_site import containers, forget, release
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("containers")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 class Registry:

@@ -15,7 +15,7 @@ from harness.containers import TestEngine, docker
 from harness.plane import Plane, until
 from harness.sample import MODULE, Sample
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("containers")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CONTAINER = {"runtime": "python", "deploy": {"target": "container", "drain": "2s"}}
 

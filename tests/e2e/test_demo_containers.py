@@ -12,8 +12,6 @@ from harness.containers import TestEngine, docker
 from interlock.demo.ending import main as end_kept
 from interlock.demo.processes import living_off
 
-pytestmark = pytest.mark.xdist_group("containers")
-
 
 def start_on(start_demo: StartDemo, engine: TestEngine, *options: str) -> subprocess.Popen[str]:
     settings = {"container_engine": engine.url, "container_python_image": engine.python()}

@@ -16,7 +16,7 @@ from harness.people import rules
 from harness.plane import Plane, until
 from harness.sample import Sample
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("containers")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

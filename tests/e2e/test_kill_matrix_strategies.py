@@ -30,7 +30,7 @@ from harness.sample import MODULE, Sample
 from harness.server import Server
 from interlock.demo.targets import upstream_ports
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("containers")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MOST_KILLS = 3
 RUNS = 20

@@ -114,7 +114,6 @@ async def test_every_walkthrough_runs_as_it_stands(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.xdist_group("containers")
 async def test_the_walk_with_containers_runs_as_it_stands(tmp_path: Path, container_engine: TestEngine) -> None:
     python = await asyncio.to_thread(container_engine.python)
     engine = {"INTERLOCK_CONTAINER_ENGINE": container_engine.url, "INTERLOCK_CONTAINER_PYTHON_IMAGE": python}

@@ -1,5 +1,7 @@
-"""An engine for one module of tests alone: it may be killed, and its disk may be full. It has a bridge of its own, since one that
-is to have none takes the bridge of the engine away that all tests share."""
+"""An engine for one module of tests alone: it may be killed, and its disk may be full.
+
+It has a bridge of its own, since one that is to have none takes the bridge of the engine away that all tests share.
+"""
 
 import subprocess
 import tempfile
@@ -45,8 +47,10 @@ class OwnEngine:
 
 @contextmanager
 def own_engine(beside: TestEngine, number: int, driver: str = "overlay2", disk_mb: int = 0) -> Iterator[OwnEngine]:
-    """With the image of `TestEngine.busybox`; ``number`` (below 50) tells those apart that run at once. With ``disk_mb`` it has a
-    disk of that size to itself. Raises `Unusable`."""
+    """With the image of `TestEngine.busybox`; ``number`` (below 50) tells those apart that run at once.
+
+    With ``disk_mb`` it has a disk of that size to itself. Raises `Unusable`.
+    """
     if not beside.is_own:
         raise Unusable("an engine is used here that the tests have not started, so they start no second one")
     bridge = f"interlock-own{number}"
