@@ -24,10 +24,12 @@ SETTLED = {"succeeded", "failed", "rolled_back"}
 
 async def until(look: Callable[[], Awaitable[Any]], what: str, patience_s: float = PATIENCE_S) -> Any:
     """Look until what is seen is true; returns it."""
-    deadline = time.monotonic() + patience_s
+    deadline, pause_s = time.monotonic() + patience_s, 0.02
     while not (seen := await look()):
         assert time.monotonic() < deadline, f"in vain: {what}"
-        await asyncio.sleep(0.03)
+        await asyncio.sleep(pause_s)
+        # Every look costs the machine what the looked-at wants for itself.
+        pause_s = min(1.5 * pause_s, 0.2)
     return seen
 
 

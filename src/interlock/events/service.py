@@ -53,6 +53,20 @@ class _Subscription:
     not_before: float = 0.0
 
 
+class _Reader:
+    """Reads a feed once for all subscriptions that stand at the same place, as most do: for one round of the dispatch."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._batches: dict[tuple[str, int], list[tuple[int, Envelope | None]]] = {}
+
+    async def after(self, feed: Feed, position: int) -> list[tuple[int, Envelope | None]]:
+        place = feed.name, position
+        if place not in self._batches:
+            self._batches[place] = await feed.after(self._scope, position, BATCH)
+        return self._batches[place]
+
+
 class EventsFeed:
     """The events table, to be dispatched (`events.ports.Feed`) and to be sealed (`audit.ports.RecordedFeed`)."""
 
@@ -136,7 +150,8 @@ class Events:
                 if not is_placed:
                     await self._load_places(scope)
                     is_placed = True
-                waits = [await self._advance(scope, subscription) for subscription in self._subscriptions]
+                read = _Reader(scope)
+                waits = [await self._advance(scope, subscription, read) for subscription in self._subscriptions]
             except Exception:
                 # Storage that does not answer must not end the dispatch: it goes on where it stood.
                 log.exception("events.dispatch_failed")
@@ -152,11 +167,11 @@ class Events:
         for subscription in self._subscriptions:
             subscription.position = subscription.saved = positions.get(subscription.name, 0)
 
-    async def _advance(self, scope: Scope, subscription: _Subscription) -> float:
+    async def _advance(self, scope: Scope, subscription: _Subscription, read: _Reader) -> float:
         """Handle one batch; returns the seconds until there may be more to do (0 for at once)."""
         if (pause := subscription.not_before - self._clock.monotonic()) > 0:
             return pause
-        batch = await subscription.feed.after(scope, subscription.position, BATCH)
+        batch = await read.after(subscription.feed, subscription.position)
         if subscription.recorder is not None:
             return await self._record(scope, subscription, subscription.recorder, batch)
         for position, envelope in batch:

@@ -23,7 +23,7 @@ class Admin:
 
     async def answers(self) -> bool:
         try:
-            await self.configuration()
+            await self._get("/config/admin/listen")
         except Unavailable:
             return False
         return True
@@ -35,6 +35,15 @@ class Admin:
     async def servers(self) -> dict[str, Data]:
         """The live servers by name."""
         return (await self._get(_SERVERS)).json() or {}
+
+    async def server(self, name: str) -> Data | None:
+        """The live server of this name alone: what all of them have to say grows with every leg."""
+        response = await self._request("GET", f"/id/{name}")
+        if response.status_code == 404:
+            return None
+        if response.is_error:
+            raise _down(f"{name}: {response.status_code} {response.text[:200]}", self._folder)
+        return response.json()
 
     async def put_server(self, name: str, server: Data) -> None:
         """Set or replace one server. Raises Conflict ``port_taken``, Invalid ``forwarder_refused``: then all is as before."""

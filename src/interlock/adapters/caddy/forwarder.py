@@ -57,7 +57,7 @@ class CaddyForwarder:
     async def point(self, leg: Leg, shares: Sequence[Share], marker: str) -> None:
         name, line = leg_name(leg.route, leg.kind), upstream_line(shares, marker)
         async with self._turn:
-            before = (await self._admin.servers()).get(name)
+            before = await self._admin.server(name)
             if before is None:
                 # A file may be left of an earlier leg of this name: it must not speak for the new one.
                 await asyncio.to_thread(self._folder.write_upstream_line, name, upstream_line((), ""))
@@ -67,7 +67,7 @@ class CaddyForwarder:
 
     async def read(self, route: str, kind: LegKind) -> LegStatus | None:
         name = leg_name(route, kind)
-        configured = (await self._admin.servers()).get(name)
+        configured = await self._admin.server(name)
         return None if configured is None else self._status(name, configured)
 
     async def list(self) -> list[LegStatus]:
@@ -76,7 +76,7 @@ class CaddyForwarder:
     async def remove(self, route: str, kind: LegKind) -> None:
         name = leg_name(route, kind)
         async with self._turn:
-            configured = (await self._admin.servers()).get(name)
+            configured = await self._admin.server(name)
             if configured is not None:
                 await self._admin.delete_server(name)
                 await self._keep_configuration()
