@@ -158,20 +158,6 @@ class TestMigrations:
 
 
 class TestBadDays:
-    async def test_an_image_deleted_behind_our_back_is_had_again_from_the_registry(
-        self, plane: Plane, sample: Sample, container_engine: TestEngine
-    ) -> None:
-        sample.release("v1.0.0", contained())
-        sample.release("v1.1.0", contained())
-        await plane.add(sample)
-        await plane.deploy(sample, "v1.0.0")
-        await plane.deploy(sample, "v1.1.0")
-        first = (await plane.get("/releases", params={"service": sample.name}))["items"][-1]
-        await asyncio.to_thread(_forget, container_engine, plane, first["image"])
-        run = await plane.do(f"roll back {sample.name} in staging")
-        assert run["status"] == "completed", run["error"]
-        assert (await plane.ask(sample)) == (200, "v1.0.0")
-
     async def test_a_container_stopped_by_hand_is_noticed_and_is_no_fault_of_the_release(
         self, plane: Plane, sample: Sample, container_engine: TestEngine
     ) -> None:
@@ -182,11 +168,3 @@ class TestBadDays:
         await asyncio.to_thread(docker, container_engine.url, "kill", found["Id"])
         (incident,) = await until(lambda: plane.incidents(sample), "it is noticed")
         assert incident["found_by"] == "host"
-
-
-def _forget(engine: TestEngine, plane: Plane, image: str) -> None:
-    """Remove an image with all its names, and the ended containers that hold it."""
-    held = docker(engine.url, "ps", "--all", "--quiet", "--filter", f"ancestor={image}").stdout.split()
-    if held:
-        docker(engine.url, "rm", "--force", "--volumes", *held)
-    docker(engine.url, "rmi", "--force", image)

@@ -98,7 +98,9 @@ async def test_a_container_with_our_labels_that_nothing_wants_is_stopped(
     names = ("interlock.instance", "interlock.service", "interlock.environment")
     labels = [word for name in names for word in ("--label", f"{name}={ours['Config']['Labels'][name]}")]
     busybox = await asyncio.to_thread(container_engine.busybox)
-    orphan = await on(container_engine, "run", "--detach", *labels, busybox, "/bin/sleep", "600")
+    # Its first process ends when it is told to, which one without a handler would not.
+    obedient = ("/bin/sh", "-c", "trap exit TERM; sleep 600 & wait")
+    orphan = await on(container_engine, "run", "--detach", *labels, busybox, *obedient)
 
     async def is_stopped() -> bool:
         return await on(container_engine, "inspect", "--format", "{{.State.Running}}", orphan) == "false"

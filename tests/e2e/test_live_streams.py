@@ -155,6 +155,8 @@ async def test_a_silent_run_does_not_hold_up_the_end(server: Server, sample: Sam
         # Less than the time after which it would be ended by force.
         assert time.monotonic() - began < 4
     assert "Traceback" not in server.log.read_text()
+    await server.start()
+    assert (await server.get(f"/runs/{run_id}"))["status"] == "running"
 
 
 @pytest.mark.parametrize("source", [server_sent, over_websocket])
