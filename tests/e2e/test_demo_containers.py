@@ -10,6 +10,7 @@ import pytest
 from e2e.conftest import StartDemo, until_is
 from harness.containers import TestEngine, docker
 from interlock.demo.ending import main as end_kept
+from interlock.demo.engine import NOTE
 from interlock.demo.processes import living_off
 
 
@@ -18,22 +19,27 @@ def start_on(start_demo: StartDemo, engine: TestEngine, *options: str) -> subpro
     return start_demo("--containers", *options, **settings, container_registry=engine.registry)
 
 
-BEFORE: set[str] = set()
-"""What a session that was killed has left at the engine, before any test here ran."""
+def instance_of(folder: Path) -> str:
+    """The label of the control plane of the demo in this folder; empty until it is known there."""
+    notes = [json.loads(note.read_text() or "{}") for note in folder.glob(f"*/{NOTE}")]
+    return notes[0].get("instance", "") if notes else ""
 
 
-@pytest.fixture(autouse=True)
-def see_what_is_there(container_engine: TestEngine) -> None:
-    BEFORE.clear()
-    BEFORE.update(left_at(container_engine))
+def left_at(engine: TestEngine, instance: str) -> list[str]:
+    """Containers and images that this control plane has made."""
+    of_demo = ("--quiet", "--filter", f"label=interlock.instance={instance}")
+    return [*docker(engine.url, "ps", "--all", *of_demo).stdout.split(), *docker(engine.url, "images", *of_demo).stdout.split()]
 
 
-def left_at(engine: TestEngine, *, running: bool = False) -> list[str]:
-    """Containers and images of the demo's service that these tests have made."""
-    of_demo = ("--quiet", "--filter", "label=interlock.service=weather")
-    containers = docker(engine.url, "ps", *of_demo, *(() if running else ("--all",))).stdout.split()
-    found = containers if running else containers + docker(engine.url, "images", *of_demo).stdout.split()
-    return [item for item in found if item not in BEFORE]
+def running(engine: TestEngine, folder: Path) -> str:
+    """The label of the demo's control plane, once a container of it runs."""
+
+    def is_running() -> bool:
+        instance = instance_of(folder)
+        return bool(instance and docker(engine.url, "ps", "--quiet", "--filter", f"label=interlock.instance={instance}").stdout)
+
+    until_is(is_running, "a container runs")
+    return instance_of(folder)
 
 
 @pytest.mark.timeout(420)
@@ -41,6 +47,7 @@ def test_it_observes_every_check_and_leaves_nothing(
     start_demo: StartDemo, container_engine: TestEngine, tmp_path: Path
 ) -> None:
     process = start_on(start_demo, container_engine, "--once", "--json")
+    instance = running(container_engine, tmp_path)
     printed, complaints = process.communicate(timeout=400)
     document = json.loads(printed)
     missed = [check for check in document["checks"] if not check["ok"]]
@@ -50,7 +57,7 @@ def test_it_observes_every_check_and_leaves_nothing(
     assert all(check["observed"] for check in document["checks"])
     assert list(tmp_path.iterdir()) == []
     assert not living_off(tmp_path)
-    assert left_at(container_engine) == []
+    assert left_at(container_engine, instance) == []
 
 
 @pytest.mark.timeout(180)
@@ -58,13 +65,13 @@ def test_one_that_is_interrupted_takes_its_containers_and_images_along(
     start_demo: StartDemo, container_engine: TestEngine, tmp_path: Path
 ) -> None:
     process = start_on(start_demo, container_engine, "--keep")
-    until_is(lambda: bool(left_at(container_engine, running=True)), "a container runs")
+    instance = running(container_engine, tmp_path)
     process.send_signal(signal.SIGTERM)
     printed, _ = process.communicate(timeout=90)
     assert process.returncode == 130
     assert "leave nothing at the engine: " in printed
     assert list(tmp_path.iterdir()) == []
-    assert left_at(container_engine) == []
+    assert left_at(container_engine, instance) == []
 
 
 @pytest.mark.timeout(180)
@@ -72,14 +79,14 @@ def test_one_that_was_killed_is_cleared_away_later(
     start_demo: StartDemo, container_engine: TestEngine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     process = start_on(start_demo, container_engine)
-    until_is(lambda: bool(left_at(container_engine, running=True)), "a container runs")
+    instance = running(container_engine, tmp_path)
     process.kill()
     process.communicate()
     (folder,) = tmp_path.iterdir()
     assert end_kept([str(folder)]) == 0
     assert "images were removed" in capsys.readouterr().out
     assert not living_off(tmp_path)
-    assert left_at(container_engine) == []
+    assert left_at(container_engine, instance) == []
 
 
 def test_without_an_engine_it_says_what_to_do_and_begins_nothing(start_demo: StartDemo, tmp_path: Path) -> None:
