@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from interlock.plans.findings import changes_of
-from interlock.plans.recipe_changes import recipe_changes
 from interlock.sources.model import CanaryStep, HealthCheck, Migration, Recipe, SmokeTest, WatchPolicy
+from interlock.sources.recipe_changes import recipe_changes
 from unit.plan_facts import command, environment, facts, recipe, release
 
 OLD = recipe()

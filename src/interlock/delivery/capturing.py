@@ -8,7 +8,7 @@ from interlock.core.errors import InterlockError
 from interlock.core.scope import Scope
 from interlock.db.database import Database
 from interlock.delivery import store
-from interlock.delivery.incident_facts import Facts, ProcessFact, ReleaseFact, recipe_changes, trimmed
+from interlock.delivery.incident_facts import Facts, ProcessFact, ReleaseFact, trimmed, without_secrets
 from interlock.delivery.incident_report import Report, report_of
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.log_clusters import LogCluster, clusters_of, mask_line, templates_of
@@ -18,6 +18,7 @@ from interlock.delivery.targets import Targets
 from interlock.events.model import Envelope
 from interlock.events.service import Events
 from interlock.sources.ports import Commit
+from interlock.sources.recipe_changes import recipe_changes
 
 LOG_BYTES = 256 * 1024
 MAX_COMMITS = 50
@@ -86,7 +87,9 @@ class Capturing:
             bad=_release(bad),
             good=_release(good) if good else None,
             commits=trimmed(commits),
-            recipe=recipe_changes(good.recipe, bad.recipe) if good else (),
+            recipe=without_secrets(recipe_changes(good.recipe, bad.recipe, good.recipe.watch, bad.recipe.watch))
+            if good
+            else (),
             processes=await self._processes(deployment, missing),
             log=log,
             log_lines=log_lines,

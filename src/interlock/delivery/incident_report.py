@@ -221,7 +221,7 @@ def _changes_part(facts: Facts) -> list[str]:
         rows = [(item.commit, item.author, item.subject, ", ".join(item.files)) for item in facts.commits]
         lines += ["", *_table(("commit", "author", "subject", "files"), rows)]
     if facts.recipe:
-        rows = [(item.field, item.before, item.after) for item in facts.recipe]
+        rows = [(item.field, item.now or "not said", item.then or "not said") for item in facts.recipe]
         lines += ["", *_table(("recipe", "before", "after"), rows)]
     return lines
 

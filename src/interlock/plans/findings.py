@@ -6,11 +6,11 @@ import msgspec
 
 from interlock.plans.blueprints.building import KEPT_BY_REGISTRY
 from interlock.plans.facts import EnvironmentFacts, Facts, Origin
-from interlock.plans.model import Change, FieldChange
+from interlock.plans.model import Change
 from interlock.plans.outcome import MIGRATION
-from interlock.plans.recipe_changes import recipe_changes
 from interlock.runs.graph import TaskGraph
 from interlock.sources.model import MODULE_FILES, Finding
+from interlock.sources.recipe_changes import FieldChange, recipe_changes
 
 NOTHING = TaskGraph(tasks=())
 

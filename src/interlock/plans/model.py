@@ -8,6 +8,7 @@ import msgspec
 from interlock.core.canonical import canonical_json, digest_bytes
 from interlock.runs.graph import TaskGraph
 from interlock.sources.model import Evidence, Finding, Recipe, WatchPolicy
+from interlock.sources.recipe_changes import FieldChange
 from interlock.tools.grants import Grant
 
 PlanState = Literal[
@@ -81,14 +82,6 @@ class PlanContent(msgspec.Struct, frozen=True, kw_only=True):
     def digest(self) -> str:
         """The content hash."""
         return digest_bytes(self.encoded())
-
-
-class FieldChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A part of the recipe that becomes another one; empty where it was not said, or is not any more."""
-
-    field: str
-    now: str
-    then: str
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):

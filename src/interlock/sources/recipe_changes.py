@@ -1,12 +1,20 @@
-"""What is said differently about building, running and judging a service than for the release that serves. Pure."""
+"""What two recipes say differently about building, running and judging a service. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
 
-from interlock.plans.model import FieldChange
 from interlock.sources.model import CanaryStep, Command, Migration, Recipe, WatchPolicy
+
+
+class FieldChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of the recipe that becomes another one; empty where it was not said, or is not any more."""
+
+    field: str
+    now: str
+    then: str
+
 
 # The name is the service's, the version is what a tag says, the description is for people: none of them does anything.
 _SAYS_NOTHING = frozenset({"name", "version", "description"})
