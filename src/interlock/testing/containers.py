@@ -219,7 +219,7 @@ class FakeEngine:
 
     async def ping(self) -> EngineInfo:
         self._answer()
-        return EngineInfo(name="fake", version="1", api_version="1")
+        return EngineInfo(name="fake", version="1")
 
     def end(self, key: str, exit_code: int) -> ProcessStatus:
         """The running container ends by itself: a job for good, a service that fails when it has used up its restarts."""

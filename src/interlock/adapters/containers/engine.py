@@ -162,7 +162,7 @@ class DockerEngine(Images):
             found: Data = await self._ask("GET", "version")
         parts: list[Data] = found.get("Components") or [{}]
         name = found.get("Platform", {}).get("Name") or parts[0].get("Name") or "engine"
-        return EngineInfo(name=name, version=found["Version"], api_version=found["ApiVersion"])
+        return EngineInfo(name=name, version=found["Version"])
 
     @asynccontextmanager
     async def _turn(self, key: str) -> AsyncGenerator[None]:

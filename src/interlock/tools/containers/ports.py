@@ -101,7 +101,6 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     version: str
-    api_version: str
 
 
 class ContainerEngine(Workloads, Protocol):
