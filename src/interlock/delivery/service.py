@@ -258,6 +258,23 @@ class Delivery:
                     await self._change(session, deployment_id, "live", reason, live_at=at)
             await store.set_serving(session.connection, service, environment, deployment_id)
 
+    async def take_over(
+        self, scope: Scope, former_id: str, deployment_id: str, survivors: Sequence[Instance], reason: str
+    ) -> None:
+        """Record in one step that a deployment serves in the place of ``former_id``, whose ``survivors`` are its own from now
+        on, and counts for as much as that did; repeating changes nothing. Raises NotFound ``deployment``."""
+        async with self._database.write(scope) as session:
+            found = _known(await store.deployment(session.connection, deployment_id), deployment_id)
+            joined = tuple(instance for instance in survivors if instance not in found.instances)
+            await store.put_deployment(
+                session.connection, msgspec.structs.replace(found, instances=(*found.instances, *joined))
+            )
+            if found.state == "starting":
+                await self._change(session, deployment_id, "live", reason, live_at=self._now())
+            await self._change(session, deployment_id, "good", reason)
+            await self._change(session, former_id, "retired", reason)
+            await store.set_serving(session.connection, found.service, found.environment, deployment_id)
+
     async def _change(
         self, session: Session, deployment_id: str, state: DeploymentState, reason: str, **fields: object
     ) -> Deployment:
