@@ -18,7 +18,7 @@ from interlock.delivery.starting import Starting
 from interlock.events.service import Events
 from interlock.inbox.service import Inbox
 from interlock.runs.ports import TaskContext
-from unit.plan_facts import deployment, place
+from unit.plan_facts import AT, deployment, place
 
 ENVIRONMENTS = ("staging",)
 ONE, TWO, AGAIN = (Instance(key=name, port=port) for name, port in (("one", 20001), ("two", 20002), ("again", 20003)))
@@ -72,14 +72,15 @@ def starting(delivery, incidents, clock) -> Starting:
 async def keep(delivery: Delivery, scope: Scope, version: str, *states: Any, **fields: Any) -> Deployment:
     """A deployment of the version that went through these states, the first of which is ``starting``."""
     instances = fields.pop("instances", (Instance(key=f"process-{version}", port=20001),))
-    found = deployment(version, "staging", state="starting", instances=(), live_at="", **fields)
+    found = deployment(version, "staging", state="starting", instances=(), live_at="", good_at="", **fields)
     for instance in instances:
         await delivery.record_instance(scope, found, instance)
     for state in states:
         if state == "live":
             await delivery.switch(scope, "shop", "staging", found.deployment_id, "traffic was led to it")
         else:
-            await delivery.change(scope, found.deployment_id, state, "for the test")
+            at = {"good_at": AT} if state == "good" else {}
+            await delivery.change(scope, found.deployment_id, state, "for the test", **at)
     return await delivery.deployment(scope, found.deployment_id)
 
 
@@ -92,7 +93,9 @@ class TestHealing:
 
     @pytest_asyncio.fixture
     async def mended(self, delivery, scope, former) -> Deployment:
-        return await keep(delivery, scope, "v1", deployment_id="dep_again", run_id="run_heal", instances=(AGAIN,))
+        again = deployment("v1", "staging", deployment_id="dep_again", run_id="run_heal", state="starting", instances=())
+        await delivery.record_instance(scope, msgspec.structs.replace(again, live_at="", good_at=former.good_at), AGAIN)
+        return await delivery.deployment(scope, "dep_again")
 
     def lead_inputs(self) -> dict[str, Any]:
         inputs = {"former": "dep_v1_staging", "deployment_id": "dep_again", "survivors": (ONE,), "takes_port": True}
@@ -121,3 +124,36 @@ class TestHealing:
             assert (await delivery.deployment(scope, "dep_v1_staging")).state == "retired"
             route = await delivery.route(scope, "shop", "staging")
             assert {share.port for share in route.shares} == {AGAIN.port, ONE.port}
+
+    async def test_what_never_was_good_is_not_good_for_having_been_healed(self, delivery, scope, incidents, starting):
+        await keep(delivery, scope, "v1", "live", instances=(ONE, TWO))
+        again = deployment("v1", "staging", deployment_id="dep_again", state="starting", instances=(), live_at="", good_at="")
+        await delivery.record_instance(scope, again, AGAIN)
+        mending = Mending(delivery, incidents, starting, NOTHING, NOTHING)
+        await mending.lead(of_run(Context(scope, "heal-lead-staging", self.lead_inputs())))
+        assert (await delivery.serving(scope, "shop", "staging")).state == "live"
+        assert await delivery.last_good(scope, "shop", "staging") is None
+
+
+class TestLastKnownGood:
+    """v1 was good; the watch of v2 has not passed, and it could not be brought back; v3 took over."""
+
+    @pytest_asyncio.fixture(autouse=True)
+    async def history(self, delivery, scope) -> None:
+        await keep(delivery, scope, "v1", "live", "good", "retired")
+        await keep(delivery, scope, "v2", "live", "retired")
+        await keep(delivery, scope, "v3", "live", "good")
+
+    async def test_what_another_one_replaced_before_it_was_good_is_nothing_to_go_back_to(self, delivery, scope):
+        found = await delivery.last_good(scope, "shop", "staging", before="dep_v3_staging")
+        assert found.version == "v1"
+        newest = await delivery.newest_good(scope, "shop", "staging", lambda item: True, before="dep_v3_staging")
+        assert newest.version == "v1"
+
+    async def test_restored_it_is_what_it_had_proven_to_be(self, delivery, scope, incidents, starting):
+        recovery = Recovery(delivery, incidents, starting, NOTHING, NOTHING)
+        for version, state in (("v4", "live"), ("v5", "good")):
+            before = await keep(delivery, scope, version, *(["live", "good"] if state == "good" else ["live"]), "paused")
+            inputs = {"deployment_id": before.deployment_id}
+            await recovery.settle(of_run(Context(scope, "settle-staging", inputs)))
+            assert (await delivery.deployment(scope, before.deployment_id)).state == state

@@ -14,16 +14,16 @@ FoundBy = Literal["run", "watch", "host"]
 """Who found what went wrong: the ``run`` that acts on it, or the ``watch`` after the run. ``host``: no release is to blame."""
 IncidentState = Literal["open", "acknowledged", "resolved"]
 DeploymentState = Literal["starting", "live", "good", "paused", "retired", "failed", "rolled_back", "drilling", "drilled"]
-"""``starting``: its process was started. ``live``: traffic goes to it, the watch has not passed. ``good``: the watch passed; it
-is what a rollback goes back to. ``paused``: stopped so that another one can take its place. ``retired``: another one took
-over, or it was stopped. ``failed``: it never got traffic. ``rolled_back``: traffic was taken from it because it was bad.
-``drilling``: started to prove that it could be, and never led traffic to; ``drilled``: that was proven, and it was stopped."""
+"""``starting``: its process was started. ``live``: traffic goes to it, the watch has not passed. ``good``: the watch passed.
+``paused``: stopped so that another one can take its place. ``retired``: another one took over, or it was stopped. ``failed``:
+it never got traffic. ``rolled_back``: traffic was taken from it because it was bad. ``drilling``: started to prove that it
+could be, and never led traffic to; ``drilled``: that was proven, and it was stopped."""
 
 _NEXT: dict[DeploymentState, frozenset[DeploymentState]] = {
     "starting": frozenset({"live", "failed"}),
     "live": frozenset({"good", "paused", "retired", "rolled_back"}),
     "good": frozenset({"paused", "retired", "rolled_back"}),
-    "paused": frozenset({"good", "retired", "rolled_back"}),
+    "paused": frozenset({"live", "good", "retired", "rolled_back"}),
     "retired": frozenset(),
     "failed": frozenset(),
     "rolled_back": frozenset(),
@@ -123,7 +123,15 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     watch: WatchPolicy
     started_at: str
     live_at: str = ""
+    good_at: str = ""
+    """When its watch passed, or that of the deployment whose place it took; empty for never. What never was good is nothing to
+    go back to, whatever became of it."""
     ended_at: str = ""
+
+    @property
+    def settled(self) -> DeploymentState:
+        """What it is once it serves again: what it was proven to be."""
+        return "good" if self.good_at else "live"
 
     @property
     def ports(self) -> tuple[int, ...]:

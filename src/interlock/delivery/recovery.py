@@ -68,7 +68,7 @@ class Recovery:
         await self._delivery.check_intact(release)
         again = self._starting.new(context, task.place, task.release_id, former.version, task.watch, plan)
         # A later rollback of what was restored follows the plan that first brought it here.
-        again = msgspec.structs.replace(again, plan_id=former.plan_id)
+        again = msgspec.structs.replace(again, plan_id=former.plan_id, good_at=former.good_at)
         for instance in running:
             await self._delivery.record_instance(context.scope, again, instance)
         instances = list(running)
@@ -90,10 +90,11 @@ class Recovery:
         return f"{serving.version} ({serving.deployment_id})" if serving else "nothing"
 
     async def settle(self, context: TaskContext) -> dict[str, Any]:
-        """What was restored has proven itself before: it counts as good, and is watched on."""
+        """What was restored counts for what it had proven to be before, and is watched on."""
         deployment_id = context.inputs.get("deployment_id")
         if deployment_id:
-            await self._delivery.change(context.scope, deployment_id, "good", "it was restored")
+            deployment = await self._delivery.deployment(context.scope, deployment_id)
+            await self._delivery.change(context.scope, deployment_id, deployment.settled, "it was restored")
         return {}
 
     async def take_out(self, context: TaskContext) -> dict[str, Any]:

@@ -211,11 +211,11 @@ class Delivery:
             return await store.deployments_in(connection, *IN_USE)
 
     async def watched(self, scope: Scope) -> list[Deployment]:
-        """Deployments whose run is over and which serve: somebody has to keep an eye on them."""
+        """Deployments which serve, good or not: somebody has to keep an eye on them. One that is ``live`` may have a run that
+        watches it."""
         async with self._database.read(scope) as connection:
-            good = await store.deployments_in(connection, "good")
-            serving = {route.deployment_id for route in await store.all_routes(connection)}
-        return [deployment for deployment in good if deployment.deployment_id in serving]
+            serving = await store.serving_deployments(connection)
+        return [deployment for deployment in serving if deployment.state in {"live", "good"}]
 
     async def last_good(self, scope: Scope, service: str, environment: str, *, before: str = "") -> Deployment | None:
         """The newest deployment that passed its watch; with ``before``, the newest older than that deployment and of other
@@ -271,7 +271,7 @@ class Delivery:
             )
             if found.state == "starting":
                 await self._change(session, deployment_id, "live", reason, live_at=self._now())
-            await self._change(session, deployment_id, "good", reason)
+            await self._change(session, deployment_id, found.settled, reason)
             await self._change(session, former_id, "retired", reason)
             await store.set_serving(session.connection, found.service, found.environment, deployment_id)
 

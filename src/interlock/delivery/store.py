@@ -54,6 +54,7 @@ deployments = Table(
     Column("environment", String, nullable=False),
     Column("release_id", String, nullable=False),
     Column("state", String, nullable=False, index=True),
+    Column("good_at", String, nullable=False),
     Column("value", LargeBinary, nullable=False),
 )
 
@@ -230,7 +231,7 @@ async def releases_with(connection: AsyncConnection, service_name: str, content:
 
 
 async def put_deployment(connection: AsyncConnection, deployment: Deployment) -> None:
-    fields = {"state": deployment.state, "value": msgspec.json.encode(deployment)}
+    fields = {"state": deployment.state, "good_at": deployment.good_at, "value": msgspec.json.encode(deployment)}
     keys = {name: getattr(deployment, name) for name in ("deployment_id", "service", "environment", "release_id")}
     statement = upsert(deployments).values(**keys, **fields)
     await connection.execute(statement.on_conflict_do_update(index_elements=["deployment_id"], set_=fields))
@@ -251,11 +252,13 @@ async def deployments_of(
     return await _many(connection, query, Deployment)
 
 
+_WAS_GOOD = deployments.c.state.in_(("good", "retired")) & (deployments.c.good_at != "")
+"""Its watch has passed, and nothing was found wrong with it since."""
+
+
 async def last_good(connection: AsyncConnection, service_name: str, environment: str, before_id: str) -> Deployment | None:
     """The newest one that was good; older than the deployment ``before_id`` and of another release, where there is that one."""
-    # What is retired had traffic: only what is live, good or paused can be.
-    where = [deployments.c.service == service_name, deployments.c.environment == environment]
-    where.append(deployments.c.state.in_(["good", "retired"]))
+    where = [deployments.c.service == service_name, deployments.c.environment == environment, _WAS_GOOD]
     columns = (deployments.c.number, deployments.c.release_id)
     before = (await connection.execute(select(*columns).where(deployments.c.deployment_id == before_id))).first()
     if before is not None:
@@ -270,8 +273,7 @@ async def good_before(
 ) -> list[Deployment]:
     """A page of those that passed their watch, newest first; with ``before``, of those that are older than that one."""
     query = select(deployments.c.value).order_by(deployments.c.number.desc()).limit(size).offset(page * size)
-    query = query.where(deployments.c.service == service_name, deployments.c.environment == environment)
-    query = query.where(deployments.c.state.in_(("good", "retired")))
+    query = query.where(deployments.c.service == service_name, deployments.c.environment == environment, _WAS_GOOD)
     if before:
         number = select(deployments.c.number).where(deployments.c.deployment_id == before).scalar_subquery()
         query = query.where(deployments.c.number < number)
