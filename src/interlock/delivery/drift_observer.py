@@ -23,7 +23,8 @@ log = structlog.get_logger(__name__)
 
 ARTIFACTS_S = 30.0
 """Between two looks at files and images: they matter when they are needed, and asking costs more."""
-IN_USE = frozenset({"starting", "live", "good", "paused"})
+IN_USE = frozenset({"live", "good", "paused"})
+"""What is starting is in use as long as a plan is under way in its place; what a run has left behind is not."""
 FORWARDER = "interlock-forwarder-"
 """How the keys of the forwarder itself begin."""
 

@@ -175,6 +175,8 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     resolved_by: str = ""
     acknowledged_at: str = ""
     acknowledged_by: str = ""
+    ways_back: tuple[tuple[str, str], ...] = ()
+    """(what asked for it, role of the run): the ways back that were begun; the incident asks by itself, people by an item."""
 
 
 class Drill(msgspec.Struct, frozen=True, kw_only=True):
