@@ -45,9 +45,9 @@ class Mending:
         if not task.takes_port:
             # It would listen where the new one has to.
             await self._starting.stop(context, former, gone)
-        again = self._starting.new(context, task.place, task.release_id, former.version, former.watch, task.instance)
-        # A later rollback follows the plan that brought this here.
-        again = msgspec.structs.replace(again, plan_id=former.plan_id, good_at=former.good_at)
+        again = self._starting.new(
+            context, task.place, task.release_id, former.version, former.watch, task.instance
+        ).takes_after(former)
         started: list[Instance] = []
         for number in range(1, len(gone) + 1):
             instance = await self._starting.start_instance(context, task.instance, number)

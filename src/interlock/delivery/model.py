@@ -126,12 +126,25 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     good_at: str = ""
     """When its watch passed, or that of the deployment whose place it took; empty for never. What never was good is nothing to
     go back to, whatever became of it."""
+    stands_for: str = ""
+    """The deployment as which this one came there first, where it was healed, restored, restarted or gone back to since: before
+    that lies what a rollback goes back to. Empty for one that came with it."""
     ended_at: str = ""
 
     @property
     def settled(self) -> DeploymentState:
         """What it is once it serves again: what it was proven to be."""
         return "good" if self.good_at else "live"
+
+    def takes_after(self, former: "Deployment") -> "Deployment":
+        """The same in the place of ``former``, of which it is another start: a later rollback follows the plan that first
+        brought that, and it counts for as much."""
+        return msgspec.structs.replace(self, plan_id=former.plan_id, good_at=former.good_at, stands_for=former.came_as)
+
+    @property
+    def came_as(self) -> str:
+        """The deployment as which it came there first."""
+        return self.stands_for or self.deployment_id
 
     @property
     def ports(self) -> tuple[int, ...]:

@@ -66,9 +66,7 @@ class Recovery:
         release = await self._delivery.release(context.scope, task.release_id)
         await self._incidents.check_not_quarantined(context.scope, release.service, release.content)
         await self._delivery.check_intact(release)
-        again = self._starting.new(context, task.place, task.release_id, former.version, task.watch, plan)
-        # A later rollback of what was restored follows the plan that first brought it here.
-        again = msgspec.structs.replace(again, plan_id=former.plan_id, good_at=former.good_at)
+        again = self._starting.new(context, task.place, task.release_id, former.version, task.watch, plan).takes_after(former)
         for instance in running:
             await self._delivery.record_instance(context.scope, again, instance)
         instances = list(running)

@@ -256,12 +256,20 @@ _WAS_GOOD = deployments.c.state.in_(("good", "retired")) & (deployments.c.good_a
 """Its watch has passed, and nothing was found wrong with it since."""
 
 
+async def _place_of(connection: AsyncConnection, deployment_id: str) -> Any:
+    """The row in whose place a deployment stands among the others: what a rollback has brought is as old as what it went back
+    to, so that the next one goes on from there, and never forward."""
+    row = None
+    while deployment_id:
+        row = (await connection.execute(select(deployments).where(deployments.c.deployment_id == deployment_id))).first()
+        deployment_id = "" if row is None else msgspec.json.decode(row.value, type=Deployment).stands_for
+    return row
+
+
 async def last_good(connection: AsyncConnection, service_name: str, environment: str, before_id: str) -> Deployment | None:
     """The newest one that was good; older than the deployment ``before_id`` and of another release, where there is that one."""
     where = [deployments.c.service == service_name, deployments.c.environment == environment, _WAS_GOOD]
-    columns = (deployments.c.number, deployments.c.release_id)
-    before = (await connection.execute(select(*columns).where(deployments.c.deployment_id == before_id))).first()
-    if before is not None:
+    if before_id and (before := await _place_of(connection, before_id)):
         where += [deployments.c.number < before.number, deployments.c.release_id != before.release_id]
     query = select(deployments.c.value).where(*where).order_by(deployments.c.number.desc()).limit(1)
     found = await _many(connection, query, Deployment)
@@ -274,9 +282,8 @@ async def good_before(
     """A page of those that passed their watch, newest first; with ``before``, of those that are older than that one."""
     query = select(deployments.c.value).order_by(deployments.c.number.desc()).limit(size).offset(page * size)
     query = query.where(deployments.c.service == service_name, deployments.c.environment == environment, _WAS_GOOD)
-    if before:
-        number = select(deployments.c.number).where(deployments.c.deployment_id == before).scalar_subquery()
-        query = query.where(deployments.c.number < number)
+    if before and (place := await _place_of(connection, before)):
+        query = query.where(deployments.c.number < place.number)
     return await _many(connection, query, Deployment)
 
 
