@@ -166,6 +166,14 @@ async def test_the_output_of_a_process_is_kept_while_it_runs_and_a_while_longer(
     assert ("p" in host.known) is is_kept
 
 
+async def test_it_is_kept_from_its_end_on_however_long_it_ran(host, clock, sweep):
+    began, ended = (to_text(clock.now() - timedelta(days=days)) for days in (400, 29))
+    host.known["p"] = ProcessStatus(state="exited", started_at=began, ended_at=ended)
+    assert await sweep() == 0
+    host.known["p"] = ProcessStatus(state="exited", started_at=began, ended_at=to_text(clock.now() - timedelta(days=31)))
+    assert await sweep() == 1
+
+
 async def test_the_output_of_what_serves_is_kept_even_when_it_has_ended(records, host, clock, sweep):
     long_ago = to_text(clock.now() - timedelta(days=400))
     records.build("v1")

@@ -21,7 +21,7 @@ BUILDING = timedelta(hours=6)
 
 class Retention:
     """Removes the files and images of releases beyond the newest ``keep_releases`` of a service, and what is left of ended
-    processes and containers that were started ``age`` ago or earlier.
+    processes and containers that ended ``age`` ago or earlier.
 
     A release is pinned while a deployment of it is in use, and while it is the last known good behind what serves.
     """
@@ -92,7 +92,8 @@ class Retention:
         kept = {instance.key for item in serving for instance in item.instances}
         removed = 0
         for key, status in (await workloads.list()).items():
-            has_ended = status.state in {"exited", "lost"} and status.started_at and from_text(status.started_at) < oldest
+            ended_at = status.ended_at or status.started_at
+            has_ended = status.state in {"exited", "lost"} and ended_at and from_text(ended_at) < oldest
             if has_ended and key not in kept:
                 await workloads.remove(key)
                 removed += 1
