@@ -1,5 +1,6 @@
 """What is on record of deployments that serve, were healed or brought back: the real executors on a real database."""
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import msgspec
@@ -15,9 +16,11 @@ from interlock.delivery.model import Deployment, Instance
 from interlock.delivery.recovery import Recovery
 from interlock.delivery.service import Delivery
 from interlock.delivery.starting import Starting
+from interlock.delivery.targets import Targets
 from interlock.events.service import Events
 from interlock.inbox.service import Inbox
 from interlock.runs.ports import TaskContext
+from interlock.tools.ports import ProcessStatus
 from unit.plan_facts import AT, deployment, place
 
 ENVIRONMENTS = ("staging",)
@@ -157,3 +160,29 @@ class TestLastKnownGood:
             inputs = {"deployment_id": before.deployment_id}
             await recovery.settle(of_run(Context(scope, "settle-staging", inputs)))
             assert (await delivery.deployment(scope, before.deployment_id)).state == state
+
+    async def test_what_is_between_two_restarts_is_not_started_a_second_time(self, delivery, scope, incidents, starting):
+        serving = await delivery.serving(scope, "shop", "staging")
+        host: Any = SimpleNamespace(status=_starting)
+        recovery = Recovery(delivery, incidents, starting, Targets({"process": host}), NOTHING)
+        instance = {"target": "process", "commands": [], "folder": "", "environment": {}, "secrets": {}, "takes_port": True}
+        inputs = {"place": place("staging"), "release_id": "rel_v3", "deployment_id": serving.deployment_id}
+        inputs |= {"instance": instance, "former": serving.instances, "candidate": "dep_v4_staging"}
+        context = Context(scope, "restore-staging", inputs)
+        restored = await recovery.restore(of_run(context))
+        assert (restored["deployment_id"], len(restored["instances"])) == (serving.deployment_id, 1)
+
+    async def test_whose_a_key_is_is_told_from_the_record_or_by_the_run_in_its_name(self, delivery, scope):
+        v2 = await delivery.deployment(scope, "dep_v2_staging")
+        assert await delivery.owners(scope, "process-v2") == [v2]
+        await delivery.drop_instances(scope, "dep_v2_staging", v2.instances)
+        assert [item.version for item in await delivery.owners(scope, "process-v2")] == ["v2"], "it had that once"
+        await keep(delivery, scope, "v4", run_id="run_a1b_rb_staging")
+        named = await delivery.owners(scope, "run-a1b-rb-staging-restore-start-1")
+        assert [item.version for item in named] == ["v4"]
+        assert await delivery.owners(scope, "run-a1-start-1") == await delivery.owners(scope, "by-hand") == []
+        assert await delivery.targets(scope) == {"process"}
+
+
+async def _starting(_key: str) -> ProcessStatus:
+    return ProcessStatus(state="starting")

@@ -230,7 +230,7 @@ class DriftObserver:
     async def _place_of(self, scope: Scope, target: Target, key: str, sighting: Sighting) -> Place | None:
         """Where an orphan belongs; None for what is none, because a deployment that is in use has it."""
         if key not in self._owners:
-            self._owners[key] = _owner(key, await self._delivery.deployments(scope, limit=100_000))
+            self._owners[key] = _owner(key, await self._delivery.owners(scope, key))
         deployment_id, place = self._owners[key]
         if deployment_id and (await self._delivery.deployment(scope, deployment_id)).state in IN_USE:
             return None

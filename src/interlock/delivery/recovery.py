@@ -53,7 +53,8 @@ class Recovery:
             if status.state == "unknown":
                 # Started again it might run twice; whoever can be asked again in a while is asked then.
                 raise Unavailable("not_observed", f"{former.version} cannot be observed: {status.message}", where=instance.key)
-        return [instance for instance, status in found.items() if status.state == "running"]
+        # Between two restarts it is coming back by itself: started again there would be two of it.
+        return [instance for instance, status in found.items() if status.state in {"running", "starting"}]
 
     async def _keep(self, context: TaskContext, former: Deployment, running: Sequence[Instance]) -> None:
         for instance in running:

@@ -1,7 +1,7 @@
 """Services, releases and deployments: what exists, and what is observed of it."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
@@ -148,6 +148,11 @@ class Delivery:
         async with self._database.read(scope) as connection:
             return await store.releases_of(connection, service, limit)
 
+    async def known_releases(self, scope: Scope, release_ids: Collection[str]) -> set[str]:
+        """Those of them that are on record."""
+        async with self._database.read(scope) as connection:
+            return await store.known_releases(connection, release_ids)
+
     async def built(self, scope: Scope, service: str, content: str) -> Release | None:
         """An intact release of exactly this content, if there is one: it need not be built again."""
         async with self._database.read(scope) as connection:
@@ -203,7 +208,14 @@ class Delivery:
 
     async def targets(self, scope: Scope) -> set[Target]:
         """The kinds of target that deployments were ever made to, that of processes included."""
-        return {"process", *[item.target for item in await self.deployments(scope, limit=100_000)]}
+        async with self._database.read(scope) as connection:
+            return {"process", *await store.targets(connection)}
+
+    async def owners(self, scope: Scope, key: str) -> list[Deployment]:
+        """The deployments to which ``key`` belongs or belonged; where none ever had it, those of the plan whose run made its
+        name. Newest first."""
+        async with self._database.read(scope) as connection:
+            return await store.owners(connection, key)
 
     async def in_use(self, scope: Scope) -> list[Deployment]:
         """Deployments that run, or that something is to go back to."""
