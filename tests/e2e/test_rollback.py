@@ -78,6 +78,26 @@ class TestByHand:
             "v1.2.0"
         ]
 
+    async def test_it_never_goes_forward(self, plane: Plane, sample: Sample) -> None:
+        """Also not to what came between what serves and what was left for it."""
+        await two_versions(plane, sample)
+        sample.release("v1.2.0")
+        await plane.deploy(sample, "v1.2.0")
+        run = await plane.do(f"roll back {sample.name} in staging to v1.0.0")
+        assert run["status"] == "completed", run["error"]
+        for _ in range(2):
+            refused = await plane.refusal(f"roll back {sample.name} in staging to v1.1.0")
+            assert refused["code"] == "rollback_forward"
+            assert f"deploy v1.1.0 of {sample.name} to staging" in refused["hint"]
+            assert (await plane.refusal(f"roll back {sample.name} in staging"))["code"] == "rollback_target_missing"
+            (row,) = (await plane.get("/status", params={"service": sample.name, "environment": "staging"}))["items"]
+            assert row["back_to"] is None
+            run = await plane.do(f"restart {sample.name} in staging")
+            assert run["status"] == "completed", run["error"]
+        await plane.deploy(sample, "v1.1.0")
+        plan = await plane.plan(f"roll back {sample.name} in staging")
+        assert plan["changes"][0]["then"] == "v1.0.0"
+
     async def test_what_serves_already_is_nothing_to_go_back_to(self, plane: Plane, sample: Sample) -> None:
         await two_versions(plane, sample)
         refused = await plane.refusal(f"roll back {sample.name} in staging to v1.1.0")

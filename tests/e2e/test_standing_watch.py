@@ -1,5 +1,6 @@
 """After the run somebody still looks: what turns bad later is brought back by the plan that was approved for it."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -214,3 +215,88 @@ class TestBesideOtherPlans:
         assert (await plane.approve(other, 409))["code"] == "busy"
         await plane.ended(await plane.run_of(first["plan_id"], "rollback:staging"))
         assert (await plane.approve(other, 409))["code"] == "environment_changed"
+
+
+class TestOnceMore:
+    """v1.0.0 does not get healthy again while there is trouble, so that the way back to it fails."""
+
+    async def in_trouble(
+        self, plane: Plane, sample: Sample, second: dict[str, Any] | None = None
+    ) -> tuple[Path, dict[str, Any]]:
+        trouble = sample.path.parent / "trouble"
+        sample.release("v1.0.0", {"health": MODULE["health"] | {"start_timeout": 1}}, unhealthy_while=str(trouble))
+        sample.release("v1.1.0", second)
+        await plane.add(sample)
+        await plane.deploy(sample, "v1.0.0")
+        run = await plane.deploy(sample, "v1.1.0")
+        trouble.touch()
+        await plane.behave(sample, unhealthy=True)
+        return trouble, run
+
+    async def failed(self, plane: Plane, sample: Sample, run: dict[str, Any], role: str) -> None:
+        """The way back in this role has failed, and somebody was told."""
+        way_back = await plane.ended(await plane.run_of(run["plan_id"], role))
+        assert (way_back["status"], way_back["error"]["code"]) == ("failed", "not_healthy")
+
+        async def alarm() -> bool:
+            return any(item["kind"] == "alarm" for item in await plane.inbox(sample))
+
+        await until(alarm, "there is an alarm in the inbox")
+
+    async def test_what_goes_on_being_wrong_is_brought_back_although_that_had_failed_before(
+        self, plane: Plane, sample: Sample
+    ) -> None:
+        trouble, run = await self.in_trouble(plane, sample)
+        await self.failed(plane, sample, run, "rollback:staging")
+        incident = await incident_of(plane, sample, "open")
+        assert incident["ways_back"] == [[incident["incident_id"], "rollback:staging"]]
+        trouble.unlink()
+        await plane.post(f"/incidents/{incident['incident_id']}/resolve", {"reason": "there is no trouble any more"})
+        again = await plane.ended(await plane.run_of(run["plan_id"], "rollback:staging:2"))
+        assert again["status"] == "completed", again["error"]
+        assert await plane.ask(sample) == (200, "v1.0.0")
+        assert await plane.state(run["plan_id"]) == "rolled_back"
+
+        async def calm() -> bool:
+            alarms = [item for item in await plane.inbox(sample) if item["kind"] == "alarm"]
+            return await plane.incidents(sample, "open") == alarms == []
+
+        await until(calm, "incident and alarm are closed")
+
+    async def test_each_answer_of_a_person_is_a_try(self, plane: Plane, sample: Sample) -> None:
+        trouble, run = await self.in_trouble(plane, sample, PROPOSE)
+        for role in ("rollback:staging", "rollback:staging:2"):
+            item = await proposal(plane, sample)
+            await plane.post(f"/inbox/{item['item_id']}/answer", {"answer": "roll back"})
+            await self.failed(plane, sample, run, role)
+        trouble.unlink()
+        item = await proposal(plane, sample)
+        await plane.post(f"/inbox/{item['item_id']}/answer", {"answer": "roll back"})
+        again = await plane.ended(await plane.run_of(run["plan_id"], "rollback:staging:3"))
+        assert again["status"] == "completed", again["error"]
+        assert await plane.ask(sample) == (200, "v1.0.0")
+
+    async def test_a_release_that_never_was_good_is_watched_when_it_could_not_be_brought_back(
+        self, plane: Plane, sample: Sample
+    ) -> None:
+        """The way back of its own run fails; once the incident is closed, the standing watch finds what is still wrong."""
+        trouble = sample.path.parent / "trouble"
+        sample.release("v1.0.0", {"health": MODULE["health"] | {"start_timeout": 1}}, unhealthy_while=str(trouble))
+        sample.release("v1.1.0", {"watch": MODULE["watch"] | {"window": "30s"}})
+        await plane.add(sample)
+        await plane.deploy(sample, "v1.0.0")
+        run_id = await plane.begin(f"deploy {sample.name} v1.1.0 to staging")
+        await plane.task_runs(run_id, "watch-staging")
+        trouble.touch()
+        await plane.behave(sample, unhealthy=True)
+        run = await plane.ended(run_id)
+        assert run["status"] == "failed"
+        serving = await plane.serving(sample)
+        assert serving is not None
+        assert (serving["version"], serving["state"], serving["good_at"]) == ("v1.1.0", "live", "")
+        trouble.unlink()
+        incident = await incident_of(plane, sample, "open")
+        await plane.post(f"/incidents/{incident['incident_id']}/resolve", {"reason": "there is no trouble any more"})
+        again = await plane.ended(await plane.run_of(run["plan_id"], "rollback:staging"))
+        assert again["status"] == "completed", again["error"]
+        assert await plane.ask(sample) == (200, "v1.0.0")

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from harness.engine import Engine, run_of, task, until
+from interlock.core.clock import from_text
 from interlock.core.errors import Conflict, Invalid, Unavailable
 from interlock.core.signals import Cancel, NeedsApproval, RetryLater
 from interlock.runs import model as m
@@ -286,6 +287,33 @@ async def test_a_question_survives_a_restart(database, scope, bodies):
     await second.driver.answer("run_1", "a", "yes", "user:owner")
     assert (await second.ended()).status is m.RunStatus.COMPLETED
     await second.driver.close()
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_waiting_for_a_person_takes_nothing_of_the_time_of_a_run(database, scope, bodies, restarts):
+    limit_s, waited_s = 0.6, 0.5
+
+    async def ask(context):
+        if not context.answer:
+            raise NeedsApproval("Go on?", ("yes",))
+        return await forever(context)
+
+    bodies.by_task = {"a": ask}
+    engine = Engine(database, scope, executors={"work": bodies})
+    await engine.driver.submit(run_of(task("a"), limits=m.Limits(timeout_s=limit_s)))
+    for _ in range(2):
+        await engine.when(lambda state: state.tasks["a"].question)
+        if restarts:
+            await engine.driver.close()
+            engine = Engine(database, scope, executors={"work": bodies}, owner="the next one")
+            await engine.driver.recover()
+        await asyncio.sleep(waited_s)
+    await engine.driver.answer("run_1", "a", "yes", "user:owner")
+    await engine.ended()
+    at = {type(event): from_text(event.at) for event in await engine.events()}
+    worked = at[m.TaskParked] - at[m.RunStarted] + (at[m.RunCancelRequested] - at[m.TaskAnswered])
+    assert worked.total_seconds() > limit_s - waited_s / 2, "what it waited does not count, whatever a commit takes"
+    await engine.driver.close()
 
 
 @pytest.mark.parametrize(

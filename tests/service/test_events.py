@@ -84,6 +84,34 @@ async def test_handlers_get_their_types_in_order_and_without_waiting_for_each_ot
     assert seen == {"all": [*numbers, 1000], "one": [1000]}
 
 
+async def test_a_handler_with_a_lane_of_its_own_holds_up_nobody(events, scope, database, clock):
+    seen: dict[str, list[int]] = {"slow": [], "quick": []}
+    gate = asyncio.Event()
+
+    async def handle(_scope: Scope, event: Envelope) -> None:
+        await gate.wait()
+        seen["slow"].append(event.data["number"])
+
+    events.subscribe("slow", handle, Happened, lane="slow")
+    events.subscribe("quick", collecting(seen["quick"]), Happened)
+    async with dispatching(events, scope):
+        await publish(events, scope, 1)
+        await until(lambda: seen["quick"] == [1])
+        await publish(events, scope, 2)
+        await until(lambda: seen["quick"] == [1, 2])
+        assert seen["slow"] == []
+        gate.set()
+        await until(lambda: seen["slow"] == [1, 2])
+        await publish(events, scope, 3)
+        await until(lambda: seen == {"slow": [1, 2, 3], "quick": [1, 2, 3]})
+    restarted = Events(database, clock)
+    again: list[int] = []
+    restarted.subscribe("slow", collecting(again), Happened, lane="slow")
+    await publish(events, scope, 4)
+    async with dispatching(restarted, scope):
+        await until(lambda: again == [4])
+
+
 async def test_a_place_survives_a_restart(events, scope, database, clock):
     seen: list[int] = []
     events.subscribe("test", collecting(seen), Happened)

@@ -54,7 +54,7 @@ def deployment(version: str, environment: str, **fields: Any) -> Deployment:
     port = fields.pop("port", 20001)
     instances = fields.pop("instances", (Instance(key=f"process-{version}-{environment}", port=port),))
     about = {"release_id": f"rel_{version}", "instances": instances, "state": "good"}
-    made = {"plan_id": "plan_0", "run_id": "run_0", "watch": WATCH, "started_at": AT, "live_at": AT}
+    made = {"plan_id": "plan_0", "run_id": "run_0", "watch": WATCH, "started_at": AT, "live_at": AT, "good_at": AT}
     names = {"deployment_id": f"dep_{version}_{environment}", "service": "shop", "environment": environment}
     return Deployment(version=version, **(names | about | made | fields))
 

@@ -252,11 +252,11 @@ class Records:
     async def lead(self, _scope: Any, _service: str, _environment: str, _shares: Any) -> None:
         """Where the leg leads is looked up at the leg."""
 
-    async def change(self, _scope: Any, deployment_id: str, state: Any, _reason: str) -> None:
+    async def change(self, _scope: Any, deployment_id: str, state: Any, _reason: str, **fields: Any) -> None:
         found = self._world.known[deployment_id]
         if not may_become(found.state, state):
             raise Conflict("deployment_state", f"{deployment_id} is {found.state}, it cannot become {state}")
-        self._world.known[deployment_id] = msgspec.structs.replace(found, state=state)
+        self._world.known[deployment_id] = msgspec.structs.replace(found, state=state, **fields)
 
     async def switch(self, scope: Any, _service: str, environment: str, deployment_id: str, reason: str) -> None:
         if deployment_id and self._world.known[deployment_id].state in {"starting", "live"}:

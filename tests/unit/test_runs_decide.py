@@ -13,7 +13,7 @@ from harness.replay import to_json
 from interlock.core.errors import Conflict, Invalid
 from interlock.runs import model as m
 from interlock.runs.decide import Scheduler, decide, retry_delay_s
-from interlock.runs.evolve import fold
+from interlock.runs.evolve import fold, worked_s
 from interlock.runs.graph import Retry, TaskSpec
 
 AT = "2026-01-01T00:00:00.000Z"
@@ -381,3 +381,33 @@ def test_every_event_survives_the_journal():
     read_back = fold(decoder.decode(msgspec.json.encode(event)) for event in story.events)
     assert read_back is not None
     assert to_json(read_back) == to_json(story.state)
+
+
+def _at(minutes: int) -> str:
+    return f"2026-01-01T{minutes // 60:02}:{minutes % 60:02}:00.000Z"
+
+
+def test_a_run_has_worked_while_it_was_there_and_nobody_was_asked():
+    """From its events alone, so that it is the same after every restart."""
+    run = run_of(task("a"), task("b"))
+    parked: dict[str, Any] = {"question": "Go on?", "options": ("yes",), "evidence": {}}
+    events: list[m.RunEvent] = [
+        m.RunSubmitted(at=_at(0), run=run),
+        m.RunStarted(at=_at(10)),
+        m.TaskStarted(at=_at(10), task="a", attempt=1),
+        m.TaskStarted(at=_at(10), task="b", attempt=1),
+        m.TaskReported(at=_at(15), task="a", message="half"),
+        # It died, and was adopted after an hour.
+        m.RunAdopted(at=_at(75), owner="pid 2", epoch=2),
+        m.TaskParked(at=_at(77), task="a", **parked),
+        m.TaskParked(at=_at(80), task="b", **parked),
+        m.RunAdopted(at=_at(90), owner="pid 3", epoch=3),
+        m.TaskAnswered(at=_at(100), task="a", answer="yes", by="user:owner"),
+        m.TaskAnswered(at=_at(120), task="b", answer="yes", by="user:owner"),
+        m.TaskStarted(at=_at(121), task="b", attempt=2),
+    ]
+    minutes = [worked_s(state, event.at) / 60 for n, event in enumerate(events, 1) if (state := fold(events[:n]))]
+    assert minutes == [0, 0, 0, 0, 5, 5, 7, 7, 7, 7, 7, 8]
+    state = fold(events)
+    assert state is not None
+    assert worked_s(state, _at(0)) == 7 * 60, "a clock that was set back takes nothing away"

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import importlib
 import os
 from collections.abc import AsyncGenerator
@@ -123,13 +124,14 @@ class ControlPlane:
 
     async def _tidy(self) -> None:
         """Expire plans that nobody decided on, and remove what nobody needs any more."""
+        keep = timedelta(days=self.settings.notify_keep_days)
+        forget = functools.partial(self.services.notifications.forget, age=keep)
         while True:
-            try:
-                await self.services.plans.expire_overdue(self.scope)
-                await self.retention.sweep(self.scope)
-                await self.services.notifications.forget(self.scope, timedelta(days=self.settings.notify_keep_days))
-            except Exception as error:
-                log.warning("tidying.failed", error=str(error))
+            for step in (self.services.plans.expire_overdue, self.retention.sweep, forget):
+                try:
+                    await step(self.scope)
+                except Exception as error:
+                    log.warning("tidying.failed", error=str(error))
             await asyncio.sleep(TIDY_S)
 
 

@@ -53,5 +53,5 @@ def subscribe_healing(events: Events, journal: JournalFeed, healing: Healing) ->
 
 
 def subscribe_facts(events: Events, capturing: Capturing) -> None:
-    """The facts of an incident are kept when it is opened."""
-    events.subscribe("incidents.facts", capturing.incident_opened, IncidentOpened)
+    """The facts of an incident are kept when it is opened. Whatever hangs that is looked at holds up nothing else."""
+    events.subscribe("incidents.facts", capturing.incident_opened, IncidentOpened, lane="facts")

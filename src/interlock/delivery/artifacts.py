@@ -1,18 +1,25 @@
 """What a release consists of, and whether it is all there: files in a folder, and an image where it runs in containers."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
+
+import structlog
 
 from interlock.core.errors import Conflict, Unavailable
 from interlock.delivery import bundles
 from interlock.delivery.model import Release
 from interlock.tools.containers.ports import ContainerEngine
 
+log = structlog.get_logger(__name__)
+
 RELEASE_LABEL = "interlock.release"
 """Which release an image or a container is of."""
+
+Known = Callable[[Collection[str]], Awaitable[set[str]]]
+"""Those of the given releases that are on record."""
 
 
 class Artifacts(Protocol):
@@ -27,12 +34,12 @@ class Artifacts(Protocol):
         look into the files; what cannot be told is not missing."""
         ...
 
-    async def remove(self, release: Release) -> bool:
-        """Take them away; whether there was anything."""
+    async def remove(self, releases: Iterable[Release]) -> list[str]:
+        """Take them away; of which releases there was anything. What cannot be had now stays until the next time."""
         ...
 
-    async def sweep(self, known: Collection[str], before: datetime) -> int:
-        """Take away images that were built before then and belong to none of the ``known`` releases; how many."""
+    async def sweep(self, known: Known, before: datetime) -> int:
+        """Take away images that were built before then and belong to no ``known`` release; how many. Raises Unavailable."""
         ...
 
 
@@ -71,21 +78,40 @@ class StoredArtifacts:
                     found[release.release_id] = f"its image is gone from the engine{again}"
         return found
 
-    async def remove(self, release: Release) -> bool:
-        """As the protocol says; an image that a container still uses stays until the next time."""
-        removed = await asyncio.to_thread(bundles.remove, Path(release.folder))
-        if release.image and await self._engine.image(release.image) is not None:
-            return await self._remove_image(release.image) or removed
-        return removed
+    async def remove(self, releases: Iterable[Release]) -> list[str]:
+        """As the protocol says; an image that a container still uses stays as well."""
+        wanted = list(releases)
+        removed = await asyncio.to_thread(_remove_folders, wanted)
+        there = await self._there(wanted)
+        for release in wanted:
+            if release.image in there and await self._try_to_remove(release.image):
+                removed.add(release.release_id)
+        return [release.release_id for release in wanted if release.release_id in removed]
 
-    async def sweep(self, known: Collection[str], before: datetime) -> int:
+    async def _there(self, releases: Iterable[Release]) -> set[str]:
+        """The images that the engine has, asked once and only where some release has one."""
+        if not any(release.image for release in releases):
+            return set()
+        try:
+            return {image.image_id for image in await self._engine.images()}
+        except Unavailable as error:
+            log.warning("artifacts.engine_away", error=str(error))
+            return set()
+
+    async def _try_to_remove(self, image: str) -> bool:
+        try:
+            return await self._remove_image(image)
+        except Unavailable as error:
+            log.warning("artifacts.engine_away", image=image, error=str(error))
+            return False
+
+    async def sweep(self, known: Known, before: datetime) -> int:
         """As the protocol says: what is left of builds that failed, or whose tests did."""
-        removed = 0
-        for image in await self._engine.images():
-            is_old = not image.created_at or datetime.fromisoformat(image.created_at) < before
-            if is_old and image.labels.get(RELEASE_LABEL) not in known:
-                removed += await self._remove_image(image.image_id)
-        return removed
+        images = await self._engine.images()
+        old = [image for image in images if not image.created_at or datetime.fromisoformat(image.created_at) < before]
+        of_releases = await known({image.labels.get(RELEASE_LABEL, "") for image in old})
+        left = [image for image in old if image.labels.get(RELEASE_LABEL) not in of_releases]
+        return sum([await self._remove_image(image.image_id) for image in left])
 
     async def _remove_image(self, image: str) -> bool:
         try:
@@ -93,6 +119,17 @@ class StoredArtifacts:
         except Conflict:
             return False
         return True
+
+
+def _remove_folders(releases: Sequence[Release]) -> set[str]:
+    removed: set[str] = set()
+    for release in releases:
+        try:
+            if bundles.remove(Path(release.folder)):
+                removed.add(release.release_id)
+        except OSError as error:
+            log.warning("artifacts.not_removed", folder=release.folder, error=str(error))
+    return removed
 
 
 def _without_folder(releases: Sequence[Release]) -> dict[str, str]:

@@ -23,7 +23,8 @@ log = structlog.get_logger(__name__)
 
 ARTIFACTS_S = 30.0
 """Between two looks at files and images: they matter when they are needed, and asking costs more."""
-IN_USE = frozenset({"starting", "live", "good", "paused"})
+IN_USE = frozenset({"live", "good", "paused"})
+"""What is starting is in use as long as a plan is under way in its place; what a run has left behind is not."""
 FORWARDER = "interlock-forwarder-"
 """How the keys of the forwarder itself begin."""
 
@@ -229,7 +230,7 @@ class DriftObserver:
     async def _place_of(self, scope: Scope, target: Target, key: str, sighting: Sighting) -> Place | None:
         """Where an orphan belongs; None for what is none, because a deployment that is in use has it."""
         if key not in self._owners:
-            self._owners[key] = _owner(key, await self._delivery.deployments(scope, limit=100_000))
+            self._owners[key] = _owner(key, await self._delivery.owners(scope, key))
         deployment_id, place = self._owners[key]
         if deployment_id and (await self._delivery.deployment(scope, deployment_id)).state in IN_USE:
             return None

@@ -81,6 +81,15 @@ class Incidents:
             if incident is not None and incident.state != "resolved":
                 await self._resolve(session, incident, how)
 
+    async def bring_back(self, scope: Scope, incident_id: str, asked_by: str, role: str) -> None:
+        """Put on record that a run in ``role`` brings back what it is about, since ``asked_by`` asked for it; repeating changes
+        nothing. Raises NotFound ``incident``."""
+        async with self._database.write(scope) as session:
+            incident = _existing(await store.incident(session.connection, incident_id), incident_id)
+            if (asked_by, role) not in incident.ways_back:
+                ways_back = (*incident.ways_back, (asked_by, role))
+                await store.put_incident(session.connection, msgspec.structs.replace(incident, ways_back=ways_back))
+
     # --- what people do with it ---
 
     async def acknowledge(self, scope: Scope, incident_id: str, note: str = "") -> Incident:

@@ -115,7 +115,8 @@ def target_of(plan: InstancePlan) -> Target:
 
 class StartTask(msgspec.Struct, frozen=True, kw_only=True):
     """Start ``count`` instances. ``expects`` is the deployment that must serve now (empty for none): what the plan was made
-    against. With ``joins`` they come to those of that deployment, which an earlier task of the run began."""
+    against. With ``joins`` they come to those of that deployment, which an earlier task of the run began. ``stands_for`` is the
+    deployment as which the release came there first, where this is a rollback or a restart."""
 
     place: Place
     release_id: str
@@ -124,6 +125,7 @@ class StartTask(msgspec.Struct, frozen=True, kw_only=True):
     expects: str
     count: int = 1
     joins: str | None = None
+    stands_for: str = ""
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):

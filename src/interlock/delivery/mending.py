@@ -9,7 +9,7 @@ import msgspec
 from interlock.core.errors import Unavailable
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.inputs import ClearTask, LeadTask, Mended, MendTask, read
-from interlock.delivery.model import Deployment, Instance, evenly
+from interlock.delivery.model import Deployment, Instance, evenly, ports_of
 from interlock.delivery.service import Delivery
 from interlock.delivery.starting import Starting
 from interlock.delivery.targets import Targets
@@ -45,9 +45,9 @@ class Mending:
         if not task.takes_port:
             # It would listen where the new one has to.
             await self._starting.stop(context, former, gone)
-        again = self._starting.new(context, task.place, task.release_id, former.version, former.watch, task.instance)
-        # A later rollback follows the plan that brought this here.
-        again = msgspec.structs.replace(again, plan_id=former.plan_id)
+        again = self._starting.new(
+            context, task.place, task.release_id, former.version, former.watch, task.instance
+        ).takes_after(former)
         started: list[Instance] = []
         for number in range(1, len(gone) + 1):
             instance = await self._starting.start_instance(context, task.instance, number)
@@ -80,20 +80,14 @@ class Mending:
         if (serving.deployment_id if serving else "") != task.deployment_id:
             await self._starting.check_expected(context, place, task.former)
         now = await self._delivery.deployment(scope, task.deployment_id)
-        if task.deployment_id != task.former:
-            for instance in task.survivors:
-                await self._delivery.record_instance(scope, now, instance)
-            now = await self._delivery.deployment(scope, task.deployment_id)
         if task.takes_port:
-            shares = evenly(now.ports)
+            left = (instance for instance in task.survivors if instance not in now.instances)
+            shares = evenly(ports_of((*now.instances, *left)))
             await self._delivery.lead(scope, place.service, place.environment, shares)
             await point(context, place, "stable", shares)
         if task.deployment_id != task.former:
-            await self._delivery.switch(scope, place.service, place.environment, task.deployment_id, HEALED)
-            await self._delivery.change(
-                scope, task.former, "retired", "its instances were started again after a change from outside"
-            )
-            await self._delivery.change(scope, task.deployment_id, "good", HEALED)
+            # Not before: until it serves, all that is on record under it is stopped where this breaks off.
+            await self._delivery.take_over(scope, task.former, task.deployment_id, task.survivors, HEALED)
         await context.report(f"traffic goes to {now.version}", url=place.url("stable"))
         return {"url": place.url("stable")}
 

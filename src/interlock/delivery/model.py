@@ -14,16 +14,16 @@ FoundBy = Literal["run", "watch", "host"]
 """Who found what went wrong: the ``run`` that acts on it, or the ``watch`` after the run. ``host``: no release is to blame."""
 IncidentState = Literal["open", "acknowledged", "resolved"]
 DeploymentState = Literal["starting", "live", "good", "paused", "retired", "failed", "rolled_back", "drilling", "drilled"]
-"""``starting``: its process was started. ``live``: traffic goes to it, the watch has not passed. ``good``: the watch passed; it
-is what a rollback goes back to. ``paused``: stopped so that another one can take its place. ``retired``: another one took
-over, or it was stopped. ``failed``: it never got traffic. ``rolled_back``: traffic was taken from it because it was bad.
-``drilling``: started to prove that it could be, and never led traffic to; ``drilled``: that was proven, and it was stopped."""
+"""``starting``: its process was started. ``live``: traffic goes to it, the watch has not passed. ``good``: the watch passed.
+``paused``: stopped so that another one can take its place. ``retired``: another one took over, or it was stopped. ``failed``:
+it never got traffic. ``rolled_back``: traffic was taken from it because it was bad. ``drilling``: started to prove that it
+could be, and never led traffic to; ``drilled``: that was proven, and it was stopped."""
 
 _NEXT: dict[DeploymentState, frozenset[DeploymentState]] = {
     "starting": frozenset({"live", "failed"}),
     "live": frozenset({"good", "paused", "retired", "rolled_back"}),
     "good": frozenset({"paused", "retired", "rolled_back"}),
-    "paused": frozenset({"good", "retired", "rolled_back"}),
+    "paused": frozenset({"live", "good", "retired", "rolled_back"}),
     "retired": frozenset(),
     "failed": frozenset(),
     "rolled_back": frozenset(),
@@ -123,7 +123,28 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     watch: WatchPolicy
     started_at: str
     live_at: str = ""
+    good_at: str = ""
+    """When its watch passed, or that of the deployment whose place it took; empty for never. What never was good is nothing to
+    go back to, whatever became of it."""
+    stands_for: str = ""
+    """The deployment as which this one came there first, where it was healed, restored, restarted or gone back to since: before
+    that lies what a rollback goes back to. Empty for one that came with it."""
     ended_at: str = ""
+
+    @property
+    def settled(self) -> DeploymentState:
+        """What it is once it serves again: what it was proven to be."""
+        return "good" if self.good_at else "live"
+
+    def takes_after(self, former: "Deployment") -> "Deployment":
+        """The same in the place of ``former``, of which it is another start: a later rollback follows the plan that first
+        brought that, and it counts for as much."""
+        return msgspec.structs.replace(self, plan_id=former.plan_id, good_at=former.good_at, stands_for=former.came_as)
+
+    @property
+    def came_as(self) -> str:
+        """The deployment as which it came there first."""
+        return self.stands_for or self.deployment_id
 
     @property
     def ports(self) -> tuple[int, ...]:
@@ -167,6 +188,8 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     resolved_by: str = ""
     acknowledged_at: str = ""
     acknowledged_by: str = ""
+    ways_back: tuple[tuple[str, str], ...] = ()
+    """(what asked for it, role of the run): the ways back that were begun; the incident asks by itself, people by an item."""
 
 
 class Drill(msgspec.Struct, frozen=True, kw_only=True):

@@ -53,7 +53,8 @@ class Recovery:
             if status.state == "unknown":
                 # Started again it might run twice; whoever can be asked again in a while is asked then.
                 raise Unavailable("not_observed", f"{former.version} cannot be observed: {status.message}", where=instance.key)
-        return [instance for instance, status in found.items() if status.state == "running"]
+        # Between two restarts it is coming back by itself: started again there would be two of it.
+        return [instance for instance, status in found.items() if status.state in {"running", "starting"}]
 
     async def _keep(self, context: TaskContext, former: Deployment, running: Sequence[Instance]) -> None:
         for instance in running:
@@ -66,9 +67,7 @@ class Recovery:
         release = await self._delivery.release(context.scope, task.release_id)
         await self._incidents.check_not_quarantined(context.scope, release.service, release.content)
         await self._delivery.check_intact(release)
-        again = self._starting.new(context, task.place, task.release_id, former.version, task.watch, plan)
-        # A later rollback of what was restored follows the plan that first brought it here.
-        again = msgspec.structs.replace(again, plan_id=former.plan_id)
+        again = self._starting.new(context, task.place, task.release_id, former.version, task.watch, plan).takes_after(former)
         for instance in running:
             await self._delivery.record_instance(context.scope, again, instance)
         instances = list(running)
@@ -90,10 +89,11 @@ class Recovery:
         return f"{serving.version} ({serving.deployment_id})" if serving else "nothing"
 
     async def settle(self, context: TaskContext) -> dict[str, Any]:
-        """What was restored has proven itself before: it counts as good, and is watched on."""
+        """What was restored counts for what it had proven to be before, and is watched on."""
         deployment_id = context.inputs.get("deployment_id")
         if deployment_id:
-            await self._delivery.change(context.scope, deployment_id, "good", "it was restored")
+            deployment = await self._delivery.deployment(context.scope, deployment_id)
+            await self._delivery.change(context.scope, deployment_id, deployment.settled, "it was restored")
         return {}
 
     async def take_out(self, context: TaskContext) -> dict[str, Any]:

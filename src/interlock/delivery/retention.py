@@ -1,11 +1,12 @@
 """Retention: what nobody needs any more is removed; what a rollback needs never is."""
 
+import functools
 from datetime import timedelta
 
 import structlog
 
 from interlock.core.clock import Clock, from_text
-from interlock.core.errors import Unavailable
+from interlock.core.errors import InterlockError
 from interlock.core.scope import Scope
 from interlock.delivery.artifacts import Artifacts
 from interlock.delivery.model import Release
@@ -21,7 +22,7 @@ BUILDING = timedelta(hours=6)
 
 class Retention:
     """Removes the files and images of releases beyond the newest ``keep_releases`` of a service, and what is left of ended
-    processes and containers that were started ``age`` ago or earlier.
+    processes and containers that ended ``age`` ago or earlier.
 
     A release is pinned while a deployment of it is in use, and while it is the last known good behind what serves.
     """
@@ -37,30 +38,22 @@ class Retention:
         self._age = age
 
     async def sweep(self, scope: Scope) -> int:
-        """One round; returns how many folders were removed."""
-        removed = 0
-        for release in await self._superseded(scope):
-            if await self._artifacts.remove(release):
-                log.info("release.removed", release=release.release_id)
-                removed += 1
-        targets = await self._delivery.targets(scope)
-        if "container" in targets:
-            removed += await self._sweep_images(scope)
-        for target in targets:
+        """One round; returns how many releases, images and processes were removed. What cannot be reached now keeps nothing
+        else from it, and has its turn in a later round."""
+        removed = await self._artifacts.remove(await self._superseded(scope))
+        for release_id in removed:
+            log.info("release.removed", release=release_id)
+        count = len(removed)
+        for target in await self._delivery.targets(scope):
             try:
-                removed += await self._sweep_ended(scope, self._targets.of(target))
-            except Unavailable as error:
+                if target == "container":
+                    # A build that is under way has an image before its release is on record.
+                    known = functools.partial(self._delivery.known_releases, scope)
+                    count += await self._artifacts.sweep(known, self._clock.now() - BUILDING)
+                count += await self._sweep_ended(scope, self._targets.of(target))
+            except InterlockError as error:
                 log.warning("retention.target_away", target=target, error=str(error))
-        return removed
-
-    async def _sweep_images(self, scope: Scope) -> int:
-        known = {release.release_id for release in await self._delivery.releases(scope, limit=1_000_000)}
-        try:
-            # A build that is under way has an image before its release is on record.
-            return await self._artifacts.sweep(known, self._clock.now() - BUILDING)
-        except Unavailable as error:
-            log.warning("retention.target_away", target="container", error=str(error))
-            return 0
+        return count
 
     async def _superseded(self, scope: Scope) -> list[Release]:
         pinned = await self._pinned(scope)
@@ -92,7 +85,8 @@ class Retention:
         kept = {instance.key for item in serving for instance in item.instances}
         removed = 0
         for key, status in (await workloads.list()).items():
-            has_ended = status.state in {"exited", "lost"} and status.started_at and from_text(status.started_at) < oldest
+            ended_at = status.ended_at or status.started_at
+            has_ended = status.state in {"exited", "lost"} and ended_at and from_text(ended_at) < oldest
             if has_ended and key not in kept:
                 await workloads.remove(key)
                 removed += 1

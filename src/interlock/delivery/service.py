@@ -1,7 +1,7 @@
 """Services, releases and deployments: what exists, and what is observed of it."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
@@ -148,6 +148,11 @@ class Delivery:
         async with self._database.read(scope) as connection:
             return await store.releases_of(connection, service, limit)
 
+    async def known_releases(self, scope: Scope, release_ids: Collection[str]) -> set[str]:
+        """Those of them that are on record."""
+        async with self._database.read(scope) as connection:
+            return await store.known_releases(connection, release_ids)
+
     async def built(self, scope: Scope, service: str, content: str) -> Release | None:
         """An intact release of exactly this content, if there is one: it need not be built again."""
         async with self._database.read(scope) as connection:
@@ -203,7 +208,14 @@ class Delivery:
 
     async def targets(self, scope: Scope) -> set[Target]:
         """The kinds of target that deployments were ever made to, that of processes included."""
-        return {"process", *[item.target for item in await self.deployments(scope, limit=100_000)]}
+        async with self._database.read(scope) as connection:
+            return {"process", *await store.targets(connection)}
+
+    async def owners(self, scope: Scope, key: str) -> list[Deployment]:
+        """The deployments to which ``key`` belongs or belonged; where none ever had it, those of the plan whose run made its
+        name. Newest first."""
+        async with self._database.read(scope) as connection:
+            return await store.owners(connection, key)
 
     async def in_use(self, scope: Scope) -> list[Deployment]:
         """Deployments that run, or that something is to go back to."""
@@ -211,11 +223,11 @@ class Delivery:
             return await store.deployments_in(connection, *IN_USE)
 
     async def watched(self, scope: Scope) -> list[Deployment]:
-        """Deployments whose run is over and which serve: somebody has to keep an eye on them."""
+        """Deployments which serve, good or not: somebody has to keep an eye on them. One that is ``live`` may have a run that
+        watches it."""
         async with self._database.read(scope) as connection:
-            good = await store.deployments_in(connection, "good")
-            serving = {route.deployment_id for route in await store.all_routes(connection)}
-        return [deployment for deployment in good if deployment.deployment_id in serving]
+            serving = await store.serving_deployments(connection)
+        return [deployment for deployment in serving if deployment.state in {"live", "good"}]
 
     async def last_good(self, scope: Scope, service: str, environment: str, *, before: str = "") -> Deployment | None:
         """The newest deployment that passed its watch; with ``before``, the newest older than that deployment and of other
@@ -257,6 +269,23 @@ class Delivery:
                     at = deployment.live_at or self._now()
                     await self._change(session, deployment_id, "live", reason, live_at=at)
             await store.set_serving(session.connection, service, environment, deployment_id)
+
+    async def take_over(
+        self, scope: Scope, former_id: str, deployment_id: str, survivors: Sequence[Instance], reason: str
+    ) -> None:
+        """Record in one step that a deployment serves in the place of ``former_id``, whose ``survivors`` are its own from now
+        on, and counts for as much as that did; repeating changes nothing. Raises NotFound ``deployment``."""
+        async with self._database.write(scope) as session:
+            found = _known(await store.deployment(session.connection, deployment_id), deployment_id)
+            joined = tuple(instance for instance in survivors if instance not in found.instances)
+            await store.put_deployment(
+                session.connection, msgspec.structs.replace(found, instances=(*found.instances, *joined))
+            )
+            if found.state == "starting":
+                await self._change(session, deployment_id, "live", reason, live_at=self._now())
+            await self._change(session, deployment_id, found.settled, reason)
+            await self._change(session, former_id, "retired", reason)
+            await store.set_serving(session.connection, found.service, found.environment, deployment_id)
 
     async def _change(
         self, session: Session, deployment_id: str, state: DeploymentState, reason: str, **fields: object

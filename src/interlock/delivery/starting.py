@@ -53,6 +53,7 @@ class Starting:
         await self._incidents.check_not_quarantined(context.scope, release.service, release.content)
         await self._delivery.check_intact(release)
         deployment = self.new(context, task.place, task.release_id, release.version, task.watch, task.instance)
+        deployment = msgspec.structs.replace(deployment, stands_for=task.stands_for)
         if task.joins is not None:
             deployment = await self._delivery.deployment(context.scope, task.joins)
         started: list[Instance] = []

@@ -1,5 +1,6 @@
 """The tables of delivery: a key, what is searched for, and the value as JSON."""
 
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 import msgspec
@@ -13,6 +14,7 @@ from interlock.delivery.drift import PlaceDrift
 from interlock.delivery.incident_facts import Facts
 from interlock.delivery.model import Deployment, Drill, Incident, Quarantine, Release, Route, Service, Shares
 from interlock.delivery.rules import EnvironmentRules
+from interlock.sources.model import Target
 
 services = Table(
     "services",
@@ -54,8 +56,19 @@ deployments = Table(
     Column("environment", String, nullable=False),
     Column("release_id", String, nullable=False),
     Column("state", String, nullable=False, index=True),
+    Column("good_at", String, nullable=False),
+    Column("run_id", String, nullable=False, index=True),
+    Column("target", String, nullable=False, index=True),
     Column("value", LargeBinary, nullable=False),
 )
+
+deployment_instances = Table(
+    "deployment_instances",
+    tenant_metadata,
+    Column("key", String, primary_key=True),
+    Column("deployment_id", String, primary_key=True),
+)
+"""Every key that a deployment ever had."""
 
 quarantines = Table(
     "quarantines",
@@ -216,6 +229,11 @@ async def release(connection: AsyncConnection, release_id: str) -> Release | Non
     return await _one(connection, releases, releases.c.release_id == release_id, Release)
 
 
+async def known_releases(connection: AsyncConnection, release_ids: Collection[str]) -> set[str]:
+    query = select(releases.c.release_id).where(releases.c.release_id.in_(release_ids))
+    return set((await connection.execute(query)).scalars())
+
+
 async def releases_of(connection: AsyncConnection, service_name: str | None, limit: int) -> list[Release]:
     query = select(releases.c.value).order_by(releases.c.number.desc()).limit(limit)
     return await _many(connection, query.where(releases.c.service == service_name) if service_name else query, Release)
@@ -230,10 +248,13 @@ async def releases_with(connection: AsyncConnection, service_name: str, content:
 
 
 async def put_deployment(connection: AsyncConnection, deployment: Deployment) -> None:
-    fields = {"state": deployment.state, "value": msgspec.json.encode(deployment)}
-    keys = {name: getattr(deployment, name) for name in ("deployment_id", "service", "environment", "release_id")}
-    statement = upsert(deployments).values(**keys, **fields)
+    fields = {"state": deployment.state, "good_at": deployment.good_at, "value": msgspec.json.encode(deployment)}
+    names = ("deployment_id", "service", "environment", "release_id", "run_id", "target")
+    statement = upsert(deployments).values(**{name: getattr(deployment, name) for name in names}, **fields)
     await connection.execute(statement.on_conflict_do_update(index_elements=["deployment_id"], set_=fields))
+    rows = [{"key": instance.key, "deployment_id": deployment.deployment_id} for instance in deployment.instances]
+    if rows:
+        await connection.execute(upsert(deployment_instances).on_conflict_do_nothing(), rows)
 
 
 async def deployment(connection: AsyncConnection, deployment_id: str) -> Deployment | None:
@@ -251,14 +272,24 @@ async def deployments_of(
     return await _many(connection, query, Deployment)
 
 
+_WAS_GOOD = deployments.c.state.in_(("good", "retired")) & (deployments.c.good_at != "")
+"""Its watch has passed, and nothing was found wrong with it since."""
+
+
+async def _place_of(connection: AsyncConnection, deployment_id: str) -> Any:
+    """The row in whose place a deployment stands among the others: what a rollback has brought is as old as what it went back
+    to, so that the next one goes on from there, and never forward."""
+    row = None
+    while deployment_id:
+        row = (await connection.execute(select(deployments).where(deployments.c.deployment_id == deployment_id))).first()
+        deployment_id = "" if row is None else msgspec.json.decode(row.value, type=Deployment).stands_for
+    return row
+
+
 async def last_good(connection: AsyncConnection, service_name: str, environment: str, before_id: str) -> Deployment | None:
     """The newest one that was good; older than the deployment ``before_id`` and of another release, where there is that one."""
-    # What is retired had traffic: only what is live, good or paused can be.
-    where = [deployments.c.service == service_name, deployments.c.environment == environment]
-    where.append(deployments.c.state.in_(["good", "retired"]))
-    columns = (deployments.c.number, deployments.c.release_id)
-    before = (await connection.execute(select(*columns).where(deployments.c.deployment_id == before_id))).first()
-    if before is not None:
+    where = [deployments.c.service == service_name, deployments.c.environment == environment, _WAS_GOOD]
+    if before_id and (before := await _place_of(connection, before_id)):
         where += [deployments.c.number < before.number, deployments.c.release_id != before.release_id]
     query = select(deployments.c.value).where(*where).order_by(deployments.c.number.desc()).limit(1)
     found = await _many(connection, query, Deployment)
@@ -270,12 +301,27 @@ async def good_before(
 ) -> list[Deployment]:
     """A page of those that passed their watch, newest first; with ``before``, of those that are older than that one."""
     query = select(deployments.c.value).order_by(deployments.c.number.desc()).limit(size).offset(page * size)
-    query = query.where(deployments.c.service == service_name, deployments.c.environment == environment)
-    query = query.where(deployments.c.state.in_(("good", "retired")))
-    if before:
-        number = select(deployments.c.number).where(deployments.c.deployment_id == before).scalar_subquery()
-        query = query.where(deployments.c.number < number)
+    query = query.where(deployments.c.service == service_name, deployments.c.environment == environment, _WAS_GOOD)
+    if before and (place := await _place_of(connection, before)):
+        query = query.where(deployments.c.number < place.number)
     return await _many(connection, query, Deployment)
+
+
+async def targets(connection: AsyncConnection) -> set[Target]:
+    return set((await connection.execute(select(deployments.c.target).distinct())).scalars())
+
+
+async def owners(connection: AsyncConnection, key: str) -> list[Deployment]:
+    """See `Delivery.owners`."""
+    query = select(deployments.c.value).order_by(deployments.c.number.desc())
+    mine = select(deployment_instances.c.deployment_id).where(deployment_instances.c.key == key)
+    if found := await _many(connection, query.where(deployments.c.deployment_id.in_(mine)), Deployment):
+        return found
+    # The runs of a plan are named alike, such as run_1, run_1_rb_staging; and what they start begins with run-1-.
+    first, _, rest = key.partition("-")
+    run_id = f"{first}_{rest.partition('-')[0]}"
+    is_of_plan = (deployments.c.run_id == run_id) | deployments.c.run_id.startswith(f"{run_id}_", autoescape=True)
+    return await _many(connection, query.where(is_of_plan), Deployment)
 
 
 async def deployments_in(connection: AsyncConnection, *states: str) -> list[Deployment]:

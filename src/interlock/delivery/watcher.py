@@ -7,6 +7,7 @@ import structlog
 
 from interlock.core.clock import Clock
 from interlock.core.scope import Scope
+from interlock.delivery.drift_observer import LookUnderWay
 from interlock.delivery.evidence import told
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.model import Deployment
@@ -23,11 +24,14 @@ class Watcher:
     """Looks at every serving deployment that no run watches. A crossed threshold opens an incident; whoever holds the plan acts
     on it. What cannot be told is neither."""
 
-    def __init__(self, delivery: Delivery, incidents: Incidents, observer: Observer, clock: Clock) -> None:
+    def __init__(
+        self, delivery: Delivery, incidents: Incidents, observer: Observer, clock: Clock, under_way: LookUnderWay
+    ) -> None:
         self._delivery = delivery
         self._incidents = incidents
         self._observer = observer
         self._clock = clock
+        self._under_way = under_way
         self._samples: dict[str, list[Sample]] = {}
         self._due: dict[str, float] = {}
         self._sharing: dict[str, Sharing] = {}
@@ -44,7 +48,7 @@ class Watcher:
 
     async def look(self, scope: Scope) -> None:
         """One round over everything that is due."""
-        watched = await self._delivery.watched(scope)
+        watched = await self._watched(scope)
         known = {deployment.deployment_id for deployment in watched}
         for gone in set(self._samples) - known:
             for known_of in (self._samples, self._due, self._sharing):
@@ -54,6 +58,15 @@ class Watcher:
                 thresholds = merge(deployment.watch)
                 self._due[deployment.deployment_id] = self._clock.monotonic() + thresholds.interval_s
                 await self._judge(scope, deployment, thresholds)
+
+    async def _watched(self, scope: Scope) -> list[Deployment]:
+        """What serves, but for what a run is still watching. What stayed although it is not good, since it could not be brought
+        back, is watched as well."""
+        found = await self._delivery.watched(scope)
+        if all(deployment.state == "good" for deployment in found):
+            return found
+        places = (await self._under_way(scope)).places
+        return [item for item in found if item.state == "good" or (item.service, item.environment) not in places]
 
     async def _judge(self, scope: Scope, deployment: Deployment, thresholds: Thresholds) -> None:
         release = await self._delivery.release(scope, deployment.release_id)

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from interlock.core.clock import Clock
+from interlock.core.clock import Clock, to_text
 from interlock.core.errors import Conflict
 from interlock.core.signals import NeedsApproval
 from interlock.delivery.evidence import told
@@ -66,7 +66,8 @@ class Watching:
         return NeedsApproval(f"The watch cannot tell: {judgement.reason()}. Go on?", ("continue", "stop"), evidence)
 
     async def _passed(self, context: TaskContext, deployment: Deployment, judgement: Judgement) -> dict[str, Any]:
-        await self._delivery.change(context.scope, deployment.deployment_id, "good", "the watch passed")
+        good_at = deployment.good_at or to_text(self._clock.now())
+        await self._delivery.change(context.scope, deployment.deployment_id, "good", "the watch passed", good_at=good_at)
         traffic = f"{judgement.requests} requests" if judgement.requests else "no traffic; judged by process and health alone"
         await context.report(f"the watch passed ({traffic})", judgement=msgspec.to_builtins(judgement))
         return {"judgement": msgspec.to_builtins(judgement)}

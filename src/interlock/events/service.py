@@ -47,6 +47,7 @@ class _Subscription:
     event_types: frozenset[str]
     handler: Handler | None = None
     recorder: Recorder | None = None
+    lane: str = ""
     position: int = 0
     saved: int = 0
     failures: int = 0
@@ -95,7 +96,8 @@ class Events:
         self._database = database
         self._clock = clock
         self._subscriptions: list[_Subscription] = []
-        self._wake = asyncio.Event()
+        self._wakes: dict[str, asyncio.Event] = {}
+        """One for each lane that is being dispatched."""
         self.feed = EventsFeed(database)
 
     async def publish(self, session: Session, data: EventData, *, subject: str, project_id: str = "") -> Envelope:
@@ -115,7 +117,7 @@ class Events:
             data=msgspec.to_builtins(data),
         )
         await store.append(session, envelope)
-        session.after_commit(self._wake.set)
+        session.after_commit(self.wake)
         return envelope
 
     async def about(self, scope: Scope, subject: str, limit: int = 500) -> list[Envelope]:
@@ -130,28 +132,43 @@ class Events:
 
     def wake(self) -> None:
         """There is something new in a feed that this service does not write itself."""
-        self._wake.set()
+        for wake in self._wakes.values():
+            wake.set()
 
-    def subscribe(self, name: str, handler: Handler, *event_types: type[EventData] | str, feed: Feed | None = None) -> None:
-        """Call ``handler`` for each event of these types; ``name`` keeps its place over restarts."""
+    def subscribe(
+        self,
+        name: str,
+        handler: Handler,
+        *event_types: type[EventData] | str,
+        feed: Feed | None = None,
+        lane: str = "",
+    ) -> None:
+        """Call ``handler`` for each event of these types; ``name`` keeps its place over restarts. One that may take its time
+        has a ``lane`` of its own: the others do not wait for it."""
         names = frozenset(item if isinstance(item, str) else item.event_type for item in event_types)
-        self._subscriptions.append(_Subscription(name, feed or self.feed, names, handler))
+        self._subscriptions.append(_Subscription(name, feed or self.feed, names, handler, lane=lane))
 
     def subscribe_inside(self, name: str, recorder: Recorder, feed: Feed | None = None) -> None:
         """Let ``recorder`` write down, batch by batch, what follows from every event; ``name`` keeps its place."""
         self._subscriptions.append(_Subscription(name, feed or self.feed, frozenset(), recorder=recorder))
 
     async def dispatch(self, scope: Scope) -> None:
-        """Carry events to handlers until cancelled."""
+        """Carry events to handlers until cancelled: lane beside lane, and in a lane one after the other."""
+        lanes = dict.fromkeys(subscription.lane for subscription in self._subscriptions)
+        await asyncio.gather(*(self._dispatch_lane(scope, lane) for lane in lanes or [""]))
+
+    async def _dispatch_lane(self, scope: Scope, lane: str) -> None:
+        wake = self._wakes[lane] = asyncio.Event()
+        subscriptions = [subscription for subscription in self._subscriptions if subscription.lane == lane]
         is_placed = False
         while True:
-            self._wake.clear()
+            wake.clear()
             try:
                 if not is_placed:
-                    await self._load_places(scope)
+                    await self._load_places(scope, subscriptions)
                     is_placed = True
                 read = _Reader(scope)
-                waits = [await self._advance(scope, subscription, read) for subscription in self._subscriptions]
+                waits = [await self._advance(scope, subscription, read) for subscription in subscriptions]
             except Exception:
                 # Storage that does not answer must not end the dispatch: it goes on where it stood.
                 log.exception("events.dispatch_failed")
@@ -159,12 +176,12 @@ class Events:
             if min(waits, default=IDLE_POLL_S) > 0:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(min(waits, default=IDLE_POLL_S)):
-                        await self._wake.wait()
+                        await wake.wait()
 
-    async def _load_places(self, scope: Scope) -> None:
+    async def _load_places(self, scope: Scope, subscriptions: Sequence[_Subscription]) -> None:
         async with self._database.read(scope) as connection:
             positions = await store.load_cursors(connection)
-        for subscription in self._subscriptions:
+        for subscription in subscriptions:
             subscription.position = subscription.saved = positions.get(subscription.name, 0)
 
     async def _advance(self, scope: Scope, subscription: _Subscription, read: _Reader) -> float:

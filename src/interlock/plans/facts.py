@@ -84,6 +84,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """For what runs in containers and is yet to be built."""
     origin: Origin | None = None
     """Of a promotion."""
+    stands_for: str = ""
+    """Of a rollback or a restart: the deployment as which the release came there first."""
     pinned: Pin | None = None
     """Of a drill: what the way back of the plan that brought what serves would go to by itself, if there is one."""
 

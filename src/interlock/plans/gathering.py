@@ -138,7 +138,8 @@ class Gathering:
         # What is to go need not be in order: a damaged release can be left behind.
         leaves = wish.action in {"rollback", "drill", "stop"}
         environments = tuple([await self._environment(scope, service, place, leaves=leaves) for place in places])
-        release = await self._chosen_release(scope, wish, service, environments)
+        chosen = await self._chosen(scope, wish, service, environments)
+        release = await self._delivery.release(scope, chosen.release_id)
         if wish.action == "drill":
             await self._check_drill(scope, environments[0], release)
         elif wish.action != "stop":
@@ -146,6 +147,8 @@ class Gathering:
         if wish.action == "rollback":
             await self._incidents.check_not_quarantined(scope, service.name, release.content)
         facts = self._of_release(plan_id, wish, service, release, environments, reason)
+        if wish.action in {"rollback", "restart"}:
+            facts = msgspec.structs.replace(facts, stands_for=chosen.came_as)
         serving = environments[0].serving
         if wish.action == "drill" and serving is not None:
             return msgspec.structs.replace(facts, pinned=await self._pinned.of(scope, serving))
@@ -205,10 +208,10 @@ class Gathering:
             reason=reason,
         )
 
-    async def _chosen_release(
+    async def _chosen(
         self, scope: Scope, wish: Understood, service: Service, environments: tuple[EnvironmentFacts, ...]
-    ) -> Release:
-        """The release that a rollback goes to, or that a restart or stop is about. One environment at a time."""
+    ) -> Deployment:
+        """The deployment that a rollback goes to, or that a restart or stop is about. One environment at a time."""
         if len(environments) != 1:
             raise Invalid("one_environment", f"{wish.action} takes one environment at a time")
         environment = environments[0]
@@ -217,23 +220,36 @@ class Gathering:
             hint = f'deploy it first: interlock plan "deploy latest of {service.name} to {environment.name}"'
             raise Conflict("nothing_serves", message, where=environment.name, hint=hint)
         if wish.action not in {"rollback", "drill"}:
-            return await self._delivery.release(scope, environment.serving.release_id)
-        target = await self._rollback_target(scope, wish, service, environment.serving)
-        if target is None:
-            raise _nothing_to_go_back_to(wish, service.name, environment.name)
-        if target.release_id == environment.serving.release_id:
-            message = f"{target.version} serves in {environment.name} already"
-            raise Conflict("nothing_to_do", message, hint=f"to start it anew: restart {service.name} in {environment.name}")
-        return await self._delivery.release(scope, target.release_id)
+            return environment.serving
+        return await self._rollback_target(scope, wish, service, environment.serving)
 
-    async def _rollback_target(
-        self, scope: Scope, wish: Understood, service: Service, serving: Deployment
-    ) -> Deployment | None:
-        environment = serving.environment
+    async def _rollback_target(self, scope: Scope, wish: Understood, service: Service, serving: Deployment) -> Deployment:
+        """What was good before what serves came. Raises Conflict ``rollback_target_missing``, ``nothing_to_do`` and, for what
+        came later, ``rollback_forward``."""
+        place, before = (service.name, serving.environment), serving.deployment_id
         if wish.version is None or wish.version.kind == "previous":
-            return await self._delivery.last_good(scope, service.name, environment, before=serving.deployment_id)
+            target = await self._delivery.last_good(scope, *place, before=before)
+            if target is None:
+                raise _nothing_to_go_back_to(wish, *place)
+            return target
         names = {wish.version.name, f"v{wish.version.name}"}
-        return await self._delivery.newest_good(scope, service.name, environment, lambda item: item.version in names)
+
+        def is_meant(item: Deployment) -> bool:
+            return item.version in names and item.release_id != serving.release_id
+
+        if target := await self._delivery.newest_good(scope, *place, is_meant, before=before):
+            return target
+        if serving.version in names:
+            message = f"{serving.version} serves in {serving.environment} already"
+            hint = f"to start it anew: restart {service.name} in {serving.environment}"
+            raise Conflict("nothing_to_do", message, hint=hint)
+        if later := await self._delivery.newest_good(scope, *place, is_meant):
+            message = (
+                f"{later.version} came to {serving.environment} after {serving.version}, which serves: that is no way back"
+            )
+            hint = f'go forward to it: interlock plan "deploy {later.version} of {service.name} to {serving.environment}"'
+            raise Conflict("rollback_forward", message, where=serving.environment, hint=hint)
+        raise _nothing_to_go_back_to(wish, *place)
 
     # --- what serves ---
 

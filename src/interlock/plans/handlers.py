@@ -7,7 +7,7 @@ from interlock.delivery.incidents import Incidents
 from interlock.delivery.model import Deployment
 from interlock.delivery.service import Delivery
 from interlock.events.model import Envelope
-from interlock.plans.launching import HEAL, MAIN, Launching
+from interlock.plans.launching import HEAL, MAIN, Launching, environment_of
 from interlock.plans.model import PlanContent, PlanState
 from interlock.plans.outcome import what_is_now
 from interlock.plans.queue import Queue
@@ -92,7 +92,7 @@ def _failed_rollbacks(content: PlanContent, run: RunState) -> dict[str, dict[str
     """For each environment in which something should have been brought back and was not, the error."""
     found: dict[str, dict[str, Any]] = {}
     if run.run.role != MAIN and run.status is not RunStatus.COMPLETED:
-        found[run.run.role.partition(":")[2]] = run.error or {"message": f"its run was {run.status}"}
+        found[environment_of(run.run.role)] = run.error or {"message": f"its run was {run.status}"}
     for spec in run.run.graph:
         task = run.tasks[spec.id]
         kind, _, environment = spec.branch.partition(":")

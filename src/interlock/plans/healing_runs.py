@@ -12,7 +12,7 @@ from interlock.delivery.drift_observer import UnderWay
 from interlock.delivery.drift_record import DriftRecord
 from interlock.delivery.model import Deployment
 from interlock.plans.blueprints.healing import DRIFT, SERVING
-from interlock.plans.launching import HEAL, Launching, bound
+from interlock.plans.launching import HEAL, Launching, bound, environment_of, numbered
 from interlock.plans.model import Plan, PlanContent
 from interlock.plans.service import Plans
 from interlock.runs.model import RUN_ENDED
@@ -55,7 +55,7 @@ class HealingRuns:
         # Counted before it begins: what dies in between was an attempt too.
         at = self._record.now()
         await self._record.change(scope, place, lambda known: _attempted(known, at))
-        run_id = await self._launching.submit(scope, plan, content, f"{branch}:{earlier + 1}" if earlier else branch, graph)
+        run_id = await self._launching.submit(scope, plan, content, numbered(branch, earlier), graph)
         await self._record.change(scope, place, lambda known: msgspec.structs.replace(known, run_id=run_id))
 
     async def _known(self, scope: Scope, place: PlaceDrift, serving: Deployment, plan: Plan) -> dict[str, dict[str, Any]]:
@@ -85,11 +85,6 @@ class HealingRuns:
         after = await self._record.change(scope, place, _ended)
         await self._plans.end_healing(scope, plan_id)
         return after
-
-
-def environment_of(role: str) -> str:
-    """The environment that a run in this role heals."""
-    return role.split(":")[1]
 
 
 _ACTED_ON = (("replaced", "replaced"), ("orphans", "orphan"))

@@ -15,6 +15,19 @@ MAIN = "main"
 HEAL = "heal:"
 """How the roles of runs begin that bring back what was changed from outside: ``heal:staging``, then ``heal:staging:2``."""
 
+ROLLBACK = "rollback:"
+"""The same of runs that bring back what was there before."""
+
+
+def numbered(branch: str, earlier: int) -> str:
+    """The role of a run of ``branch`` that ``earlier`` ones of it went before."""
+    return f"{branch}:{earlier + 1}" if earlier else branch
+
+
+def environment_of(role: str) -> str:
+    """The environment that a run in this role heals or brings back."""
+    return role.split(":")[1]
+
 
 class Launching:
     """Submits runs; ``limits`` bound each of them."""

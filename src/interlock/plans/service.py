@@ -210,9 +210,11 @@ class Plans:
 
     async def reopen(self, scope: Scope, plan_id: str, environment: str) -> bool:
         """Take a plan that has ended to ``running`` for its way back in ``environment``; False, and nothing done, while another
-        plan is under way for the same place."""
+        plan is under way for the same place, or what this one brought is being healed."""
         async with self._database.write(scope) as session:
             plan = (await self._shelf.stored_in(session, plan_id)).plan
+            if plan.returns_to is not None:
+                return False
             for other in await store.in_states(session.connection, plan.service, sorted(APPROVED)):
                 if other.plan_id != plan_id and environment in other.environments and is_under_way(other):
                     return False

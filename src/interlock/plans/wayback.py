@@ -12,7 +12,7 @@ from interlock.delivery.model import Deployment, Incident
 from interlock.delivery.service import Delivery
 from interlock.events.model import Envelope
 from interlock.inbox.service import Inbox
-from interlock.plans.launching import Launching, bound
+from interlock.plans.launching import ROLLBACK, Launching, bound, environment_of, numbered
 from interlock.plans.model import ENDED, PlanContent
 from interlock.plans.service import Plans
 from interlock.runs.model import RUN_ENDED
@@ -72,14 +72,14 @@ class WayBack:
         """``inbox.answered``: a proposed rollback was decided."""
         if event.subject.startswith(SUBJECT) and event.data["answer"] in {ROLL_BACK, TAKE_OUT}:
             incident = await self._incidents.get(scope, event.subject.removeprefix(SUBJECT))
-            await self._bring_back(scope, incident)
+            await self._bring_back(scope, incident, event.data["item_id"])
 
     async def _act(self, scope: Scope, incident: Incident) -> None:
         deployment = await self._delivery.deployment(scope, incident.deployment_id)
         _, content = await self._plans.get(scope, deployment.plan_id)
         has_target = any(pin.environment == incident.environment and pin.release_id for pin in content.pins)
         if content.recipe.rollback == "automatic" and has_target:
-            await self._bring_back(scope, incident)
+            await self._bring_back(scope, incident, incident.incident_id)
         elif await self._serves(scope, deployment):
             await self._propose(scope, incident, content, has_target=has_target)
 
@@ -96,12 +96,14 @@ class WayBack:
         serving = await self._delivery.serving(scope, deployment.service, deployment.environment)
         return serving is not None and serving.deployment_id == deployment.deployment_id
 
-    async def _bring_back(self, scope: Scope, incident: Incident) -> None:
+    async def _bring_back(self, scope: Scope, incident: Incident, asked_by: str) -> None:
+        """Once for the incident itself, and once for each answer of a person, as ``asked_by`` names them: what did not help is
+        not tried for ever."""
         deployment = await self._delivery.deployment(scope, incident.deployment_id)
         if incident.state == "resolved" or not await self._serves(scope, deployment):
             return
         try:
-            await self._start(scope, deployment)
+            await self._start(scope, incident, deployment, asked_by)
         except InterlockError as error:
             if error.kind == "unavailable":
                 raise
@@ -110,11 +112,15 @@ class WayBack:
             evidence = {"rollback_error": error.as_dict()}
             await self._incidents.open(scope, deployment, title, evidence, severity="critical", asks=asks)
 
-    async def _start(self, scope: Scope, deployment: Deployment) -> None:
+    async def _start(self, scope: Scope, incident: Incident, deployment: Deployment, asked_by: str) -> None:
         """Run the plan's own way back: approved with it, so nothing new needs approval."""
         plan, content = await self._plans.signed_content(scope, deployment.plan_id)
-        role = f"rollback:{deployment.environment}"
-        if any(run.role == role for run in await self._runs.listing(scope, plan_id=plan.plan_id)):
+        branch = ROLLBACK + deployment.environment
+        runs = await self._runs.listing(scope, plan_id=plan.plan_id, limit=1000)
+        earlier = [run for run in runs if run.role.startswith(ROLLBACK) and environment_of(run.role) == deployment.environment]
+        role = dict(incident.ways_back).get(asked_by, numbered(branch, len(earlier)))
+        if any(run.role == role or run.status not in RUN_ENDED for run in earlier):
+            # Tried, and made loud where that did not help; or still under way, and its end brings this here again.
             return
         main = await self._runs.get(scope, plan.run_id)
         if main.status not in RUN_ENDED:
@@ -129,7 +135,9 @@ class WayBack:
         # What has to go is what serves now: after an earlier way back that is not what the plan itself had started.
         start = f"start-{deployment.environment}"
         outputs[start] = outputs.get(start, {}) | {"deployment_id": deployment.deployment_id}
-        await self._launching.submit(scope, plan, content, role, bound(content.graph.branch(role), outputs))
+        # On record before it begins: what dies in between goes on in the same role.
+        await self._incidents.bring_back(scope, incident.incident_id, asked_by, role)
+        await self._launching.submit(scope, plan, content, role, bound(content.graph.branch(branch), outputs))
 
     async def _end_drills(self, scope: Scope, deployment: Deployment) -> None:
         """A way back waits for a deployment, but not for a drill; the end of that brings this here again."""

@@ -16,6 +16,7 @@ from interlock.core.signals import Cancel, NeedsApproval, RetryLater, Signal
 from interlock.runs import model as m
 from interlock.runs.data import as_data, as_error
 from interlock.runs.decide import Scheduler
+from interlock.runs.evolve import worked_s
 from interlock.runs.graph import TaskSpec, references, resolve
 from interlock.runs.ledger import Ledger
 from interlock.runs.ports import Executor, Journal
@@ -72,6 +73,8 @@ class ActiveRun:
         self._tasks: set[asyncio.Task[None]] = set()
         self._bodies: dict[str, asyncio.Task[None]] = {}
         self._timers: dict[str, asyncio.Task[None]] = {}
+        self._worked_s = worked_s(state, state.last_at)
+        self._works_since_s: float | None = None
         self._is_suspended = False
 
     # --- commands ---
@@ -138,7 +141,7 @@ class ActiveRun:
                 self._spawn(self._body(self._specs[task], attempt), f"task {task}")
             case m.TaskRetryScheduled(task=task, delay_s=delay_s):
                 self._sleep_then_retry(task, delay_s)
-            case m.RunStarted():
+            case m.RunStarted() | m.TaskParked() | m.TaskAnswered():
                 self._set_deadline()
             case m.RunCancelRequested():
                 for task_id, body in self._bodies.items():
@@ -160,12 +163,21 @@ class ActiveRun:
         self._timers[task_id] = self._spawn(wait(), f"retry {task_id}")
 
     def _set_deadline(self) -> None:
+        """Begin to count the run's time, or stop it as long as a person is asked: nobody is late by that."""
+        now = self.equipment.clock.monotonic()
+        if self._works_since_s is not None:
+            self._worked_s += now - self._works_since_s
+        if timer := self._timers.pop("", None):
+            timer.cancel()
+        self._works_since_s = None if self.state.asks else now
+        if self._works_since_s is None:
+            return
+        left_s = self.state.run.limits.timeout_s - self._worked_s
+
         async def wait() -> None:
-            # Time that this control plane has seen: a night without it, or a clock set forward, is no time that the run took.
-            # A run that waits for a person is not late, so it is asked again later.
-            while True:
-                await asyncio.sleep(self.state.run.limits.timeout_s)
-                await self._tell(m.TimeOut(at=self.now()))
+            # Time that a control plane has seen: a night without it, or a clock set forward, is no time that the run took.
+            await asyncio.sleep(max(0.0, left_s))
+            await self._tell(m.TimeOut(at=self.now()))
 
         self._timers[""] = self._spawn(wait(), "deadline")
 

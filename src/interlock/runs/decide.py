@@ -218,7 +218,7 @@ def _end_at_once(scheduler: Scheduler, event: m.RunFinished, reason: str) -> Non
 @_rule(m.TimeOut)
 def _time_out(scheduler: Scheduler, command: m.TimeOut) -> None:
     # What waits for a person is unknown, not late; and the unknown is never rolled back silently.
-    if any(task.question for task in scheduler.state.tasks.values()):
+    if scheduler.state.asks:
         return
     limit = scheduler.state.run.limits.timeout_s
     _request_cancel(scheduler, m.RequestCancel(at=command.at, by="system:engine", reason=f"the run took over {limit:g} s"))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
 
+from interlock.core.clock import from_text
 from interlock.runs import model as m
 
 E = TypeVar("E", bound=m.Event)
@@ -25,8 +26,25 @@ def evolve(state: m.RunState | None, event: m.RunEvent) -> m.RunState:
     state = cast("m.RunState", state)
     if step := _steps.get(type(event)):
         step(state, event)
+    _keep_time(state, event)
     state.seq += 1
     return state
+
+
+def _keep_time(state: m.RunState, event: m.RunEvent) -> None:
+    if isinstance(event, (m.RunStarted, m.RunAdopted, m.TaskParked, m.TaskAnswered)):
+        # Of the time before an adoption nobody knows when it was that the control plane died.
+        until = state.last_at if isinstance(event, m.RunAdopted) else event.at
+        state.worked_s = worked_s(state, until)
+        state.works_since = "" if state.asks else event.at
+    state.last_at = event.at
+
+
+def worked_s(state: m.RunState, until: str) -> float:
+    """How long the run has worked. A clock that was set back takes nothing away."""
+    if not state.works_since:
+        return state.worked_s
+    return state.worked_s + max(0.0, (from_text(until) - from_text(state.works_since)).total_seconds())
 
 
 def fold(events: Iterable[m.RunEvent]) -> m.RunState | None:

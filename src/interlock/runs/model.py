@@ -146,6 +146,17 @@ class RunState(msgspec.Struct, kw_only=True):
     submitted_at: str = ""
     started_at: str = ""
     ended_at: str = ""
+    worked_s: float = 0.0
+    """How long it had worked at ``works_since``: the time in which it waited for nobody and a control plane was there."""
+    works_since: str = ""
+    """Since when it works; empty before it has started and while a person is asked."""
+    last_at: str = ""
+    """When the last event came."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether a person is asked something now."""
+        return any(task.question for task in self.tasks.values())
 
 
 # --- events --------------------------------------------------------------------------------------------------------------

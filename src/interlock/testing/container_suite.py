@@ -75,6 +75,7 @@ class ContainerBehaviour:
         ended = await engine.wait("job", PATIENCE_S)
         assert (ended.state, ended.reason, ended.exit_code, ended.restarts) == ("exited", "completed", 0, 0)
         assert ended.started_at.endswith("Z")
+        assert ended.ended_at >= ended.started_at
         assert await engine.log("job") == LogChunk(text="hello\n", begin=0, next_offset=6)
 
     async def test_a_job_that_fails_is_not_started_again(self, engine: ContainerEngine, image: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,7 @@ class _Container:
     script: Script
     output: bytes = b""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    number: int = field(default_factory=itertools.count(1).__next__)
 
 
 class FakeRegistry:
@@ -142,7 +144,7 @@ class FakeEngine:
         self._answer()
         live = {key: container for key, container in self._containers.items() if container.status.state in _STOPS}
         return {
-            key: Sighting(identity=f"container {id(container)}", image=container.image_id, labels=container.spec.labels)
+            key: Sighting(identity=f"container {container.number}", image=container.image_id, labels=container.spec.labels)
             for key, container in sorted(live.items())
         }
 
@@ -238,7 +240,7 @@ class FakeEngine:
     def lose(self, key: str) -> None:
         """The container is killed together with its engine."""
         container = self._containers[key]
-        self._observe(container, state="lost", pid=None)
+        self._observe(container, state="lost", pid=None, ended_at=to_text(self._clock.now()))
         container.ended.set()
 
     def print(self, key: str, text: str) -> None:
@@ -310,7 +312,8 @@ class FakeEngine:
 
     def _finish(self, container: _Container, reason: str, exit_code: int | None, message: str = "") -> None:
         if container.status.state in _STOPS:
-            self._observe(container, state="exited", pid=None, reason=reason, exit_code=exit_code, message=message)
+            ended = {"state": "exited", "pid": None, "ended_at": to_text(self._clock.now())}
+            self._observe(container, reason=reason, exit_code=exit_code, message=message, **ended)
             container.ended.set()
 
     def _observe(self, container: _Container, **changes: Any) -> None:

@@ -4,6 +4,7 @@ A subclass of `HostBehaviour` gives a fixture ``host``; pytest then runs the sui
 """
 
 import asyncio
+import itertools
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ class _Process:
     output: bytes = b""
     begin: int = 0
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    number: int = field(default_factory=itertools.count(1).__next__)
     ignores_sigterm: bool = False
 
     def read(self, offset: int, limit_bytes: int) -> tuple[int, bytes]:
@@ -113,7 +115,7 @@ class FakeHost:
 
     async def survey(self) -> dict[str, Sighting]:
         live = {key: each for key, each in self._processes.items() if not each.ended.is_set()}
-        return {key: Sighting(identity=f"process {id(each)}") for key, each in sorted(live.items())}
+        return {key: Sighting(identity=f"process {each.number}") for key, each in sorted(live.items())}
 
     async def remove(self, key: str) -> None:
         _check(key)
@@ -137,7 +139,7 @@ class FakeHost:
     def lose(self, key: str) -> None:
         """The supervisor is killed, and the process with it."""
         process = self._processes[key]
-        self._observe(process, state="lost", pid=None)
+        self._observe(process, state="lost", pid=None, ended_at=to_text(self._clock.now()))
         process.ended.set()
 
     def print(self, key: str, text: str) -> None:
@@ -186,7 +188,8 @@ class FakeHost:
 
     def _finish(self, process: _Process, reason: str, exit_code: int | None, message: str = "") -> None:
         if process.status.state == "running":
-            self._observe(process, state="exited", pid=None, reason=reason, exit_code=exit_code, message=message)
+            ended = {"state": "exited", "pid": None, "ended_at": to_text(self._clock.now())}
+            self._observe(process, reason=reason, exit_code=exit_code, message=message, **ended)
             process.ended.set()
 
     def _observe(self, process: _Process, **changes: Any) -> None:
@@ -280,6 +283,7 @@ class HostBehaviour:
         ended = await host.wait("job", _PATIENCE_S)
         assert (ended.state, ended.reason, ended.exit_code) == ("exited", "completed", 0)
         assert ended.started_at.endswith("Z")
+        assert ended.ended_at >= ended.started_at
         assert (await host.log("job")).text == "hello\nagain\n"
         assert (ended.output_bytes, ended.dropped_bytes) == (12, 0)
 

@@ -45,6 +45,7 @@ class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
     state: ProcessState
     pid: int | None = None
     started_at: str = ""
+    ended_at: str = ""
     restarts: int = 0
     exit_code: int | None = None
     """Negative for a signal, as in `subprocess`."""

@@ -36,6 +36,7 @@ def observe(found: Data) -> ProcessStatus:
         return ProcessStatus(state="starting", message=message, **history)
     if never_ran(found):
         return ProcessStatus(state="absent")
+    history["ended_at"] = _time(state.get("FinishedAt", ""))
     if status == "dead":
         return ProcessStatus(state="lost", message="the engine could not remove it", **history)
     return _ended(found, state, history)

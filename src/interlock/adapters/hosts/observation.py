@@ -1,11 +1,14 @@
 """What became of a supervised process, told from the records in its folder and from what lives on this machine."""
 
+import os
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from interlock.adapters.hosts import procfs, records
 from interlock.adapters.hosts.output import measure_output
+from interlock.core.clock import to_text
 from interlock.tools.ports import ProcessStatus
 
 
@@ -68,7 +71,15 @@ def _orphaned(place: str, process: dict[str, Any]) -> ProcessStatus:
     if left := remains(place):
         numbers = ", ".join(str(each.pid) for each in left)
         return _recorded(place, process, state="unknown", message=f"its supervisor is gone, but processes of it run: {numbers}")
-    return _recorded(place, process, state="lost", message="its supervisor ended without a word, or the machine was restarted")
+    message = "its supervisor ended without a word, or the machine was restarted"
+    return _recorded(place, process, state="lost", message=message, ended_at=_last_written(place))
+
+
+def _last_written(place: str) -> str:
+    """The last sign of something of which nobody wrote down when it ended."""
+    with os.scandir(place) as files:
+        latest_s = max(file.stat().st_mtime for file in files)
+    return to_text(datetime.fromtimestamp(latest_s, UTC))
 
 
 def _recorded(place: str, process: dict[str, Any], **observed: Any) -> ProcessStatus:

@@ -36,12 +36,23 @@ def upgrade() -> None:
         sa.Column("environment", sa.String(), nullable=False),
         sa.Column("release_id", sa.String(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
+        sa.Column("good_at", sa.String(), nullable=False),
+        sa.Column("run_id", sa.String(), nullable=False),
+        sa.Column("target", sa.String(), nullable=False),
         sa.Column("value", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("number"),
         sa.UniqueConstraint("deployment_id"),
     )
+    op.create_index(op.f("ix_deployments_run_id"), "deployments", ["run_id"], unique=False)
     op.create_index(op.f("ix_deployments_service"), "deployments", ["service"], unique=False)
     op.create_index(op.f("ix_deployments_state"), "deployments", ["state"], unique=False)
+    op.create_index(op.f("ix_deployments_target"), "deployments", ["target"], unique=False)
+    op.create_table(
+        "deployment_instances",
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("deployment_id", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("key", "deployment_id"),
+    )
     op.create_table(
         "drifts",
         sa.Column("service", sa.String(), nullable=False),

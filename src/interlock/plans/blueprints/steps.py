@@ -35,6 +35,8 @@ def start(plan: Blueprint, environment: EnvironmentFacts, task_id: str, after: s
         "watch": facts.watch,
         "expects": environment.serving.deployment_id if environment.serving else "",
     }
+    if facts.stands_for:
+        inputs |= {"stands_for": facts.stands_for}
     if joins:
         inputs |= {"joins": outputs(joins, "deployment_id")["deployment_id"]}
     beside = "" if facts.strategy == "recreate" else " beside what serves"
