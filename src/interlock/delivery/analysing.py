@@ -9,7 +9,7 @@ from interlock.core.clock import Clock
 from interlock.core.errors import Conflict
 from interlock.core.signals import NeedsApproval
 from interlock.delivery.analysis import MIN_REQUESTS, Conclusion, checks_of, conclude
-from interlock.delivery.incidents import Incidents
+from interlock.delivery.incidents import Incidents, verdict_of
 from interlock.delivery.inputs import AnalyseTask, read
 from interlock.delivery.model import Deployment
 from interlock.delivery.probing import Observer
@@ -39,10 +39,27 @@ class Analysing:
         """Look at the candidate until it has baked, and judge it.
 
         Raises Conflict ``analysis_failed`` and opens an incident where it does worse, as soon as that is plain; asks a person
-        where it cannot be told.
+        where it cannot be told, whose word then holds: Conflict ``stopped_by_person``, or on without another bake.
         """
         task: AnalyseTask = read(AnalyseTask, context.inputs)
         deployment = await self._delivery.deployment(context.scope, task.deployment_id)
+        if (incident := await self._incidents.found_by_run(context.scope, deployment.deployment_id)) is not None:
+            raise verdict_of(incident, "analysis_failed", context.task_id)
+        if context.answer == ABORT:
+            raise Conflict("stopped_by_person", f"a person stopped it at {task.percent} %", where=context.task_id)
+        if context.answer == PROMOTE:
+            return await self._promoted(context, task, deployment)
+        return await self._bake(context, task, deployment)
+
+    async def _promoted(self, context: TaskContext, task: AnalyseTask, deployment: Deployment) -> dict[str, Any]:
+        """On by a person's word, unless it has ended by itself since it was asked about."""
+        judgement = judge([await self._alone(deployment, task)], merge(deployment.watch), has_health_check=False)
+        if judgement.verdict == "breach":
+            raise await self._failed(context, deployment, judgement.reason(), judgement)
+        await context.report(f"at {task.percent} %, in doubt, a person let it go on")
+        return {"decided": PROMOTE}
+
+    async def _bake(self, context: TaskContext, task: AnalyseTask, deployment: Deployment) -> dict[str, Any]:
         thresholds = merge(deployment.watch)
         end = self._clock.monotonic() + task.bake_s
         stable = await self._delivery.deployment(context.scope, task.stable_id)
@@ -95,11 +112,6 @@ class Analysing:
             await context.report(f"at {task.percent} %: {conclusion.reason()}", analysis=evidence)
             return {"analysis": evidence}
         doubt = conclusion.reason() if conclusion.verdict != "pass" else judgement.reason()
-        if context.answer == PROMOTE:
-            await context.report(f"at {task.percent} %, in doubt, a person let it go on: {doubt}", analysis=evidence)
-            return {"analysis": evidence, "decided": PROMOTE}
-        if context.answer == ABORT:
-            raise Conflict("stopped_by_person", f"a person stopped here: {doubt}", where=context.task_id, evidence=evidence)
         await context.report(f"at {task.percent} %: it cannot be told: {doubt}", analysis=evidence)
         question = f"The analysis at {task.percent} % cannot tell whether the candidate is well: {doubt}. Go on?"
         raise NeedsApproval(question, (LOOK_AGAIN, PROMOTE, ABORT), evidence)
@@ -108,7 +120,6 @@ class Analysing:
         self, context: TaskContext, deployment: Deployment, reason: str, found: Conclusion | Judgement
     ) -> Exception:
         evidence = msgspec.to_builtins(found)
-        title = f"{deployment.service} {deployment.version} in {deployment.environment}: {reason}"
-        incident = await self._incidents.open(context.scope, deployment, title, evidence)
+        incident = await self._incidents.open(context.scope, deployment, f"{deployment.place}: {reason}", evidence)
         await context.report(f"incident {incident.incident_id}: {reason}", analysis=evidence)
         return Conflict("analysis_failed", reason, where=context.task_id, incident_id=incident.incident_id, evidence=evidence)

@@ -130,6 +130,11 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
         """Where its instances listen."""
         return ports_of(self.instances)
 
+    @property
+    def place(self) -> str:
+        """What it is and where, for people."""
+        return f"{self.service} {self.version} in {self.environment}"
+
 
 class Quarantine(msgspec.Struct, frozen=True, kw_only=True):
     """Content that was rolled back and must not be deployed again until a person lifts it."""
