@@ -14,8 +14,8 @@ from interlock.delivery.inputs import AnalyseTask, read
 from interlock.delivery.model import Deployment
 from interlock.delivery.probing import Observer
 from interlock.delivery.service import Delivery
-from interlock.delivery.signals import Counted, Signals, SignalSources
-from interlock.delivery.watch import NO_TRAFFIC, Judgement, Sample, judge, merge, minus, since
+from interlock.delivery.signals import Counted, Legs, Signals, SignalSources, counted
+from interlock.delivery.watch import NO_TRAFFIC, Judgement, Sample, judge, merge
 from interlock.runs.ports import TaskContext
 
 LOOK_AGAIN = "look again"
@@ -76,11 +76,11 @@ class Analysing:
             if not is_seen or base is None:
                 # Requests fail for another reason meanwhile, or could not be counted yet: what is counted begins now.
                 base = await self._count(task)
-            window = await self._since(base, task)
-            conclusion = await self._conclude(signals, task, window)
+            is_over = self._clock.monotonic() >= end
+            conclusion = await self._conclude(signals, task, await self._since(base, task), is_over=is_over)
             if conclusion.verdict == "fail" and is_seen:
                 raise await self._failed(context, deployment, conclusion.reason(), conclusion)
-            if self._clock.monotonic() >= end:
+            if is_over:
                 return await self._baked(context, task, conclusion, judgement)
             await asyncio.sleep(min(thresholds.interval_s, task.bake_s))
 
@@ -88,20 +88,19 @@ class Analysing:
         """The candidate's processes and health; its requests are judged beside those of what serves."""
         return msgspec.structs.replace(await self._observer.sample(deployment, task.health), counters=NO_TRAFFIC)
 
-    async def _count(self, task: AnalyseTask) -> Counted | None:
+    async def _count(self, task: AnalyseTask) -> Legs | None:
+        # In this order: what comes in between is then in the leg that has the other's requests too.
         candidate = await self._observer.counters(task.place.route, "candidate")
         stable = await self._observer.counters(task.place.route, "stable")
-        return None if candidate is None or stable is None else Counted(candidate=candidate, stable=minus(stable, candidate))
+        return None if candidate is None or stable is None else Legs(candidate=candidate, stable=stable)
 
-    async def _since(self, base: Counted | None, task: AnalyseTask) -> Counted | None:
+    async def _since(self, base: Legs | None, task: AnalyseTask) -> Counted | None:
         now = await self._count(task)
-        if now is None or base is None:
-            return None
-        return Counted(candidate=since(base.candidate, now.candidate), stable=since(base.stable, now.stable))
+        return None if now is None or base is None else counted(base, now)
 
-    async def _conclude(self, signals: Signals, task: AnalyseTask, window: Counted | None) -> Conclusion:
+    async def _conclude(self, signals: Signals, task: AnalyseTask, window: Counted | None, *, is_over: bool) -> Conclusion:
         wanted = task.policy.min_requests or MIN_REQUESTS
-        found = [await signals.compare(check, window, wanted) for check in checks_of(task.policy)]
+        found = [await signals.compare(check, window, wanted, is_over=is_over) for check in checks_of(task.policy)]
         return conclude(found)
 
     async def _baked(

@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from interlock.delivery.ports import LegCounters
+from interlock.delivery.significance import quantile
 from interlock.sources.model import WatchPolicy
 
 Verdict = Literal["pass", "breach", "inconclusive"]
@@ -201,23 +202,3 @@ def _p95(buckets: dict[str, int], requests: int, limit_ms: float) -> Reading:
     p95_ms = quantile(buckets, 0.95) * 1000
     detail = f"95 % of {requests} requests took up to {p95_ms:.0f} ms (threshold {limit_ms:.0f} ms)"
     return Reading(signal="p95_ms", observed=p95_ms, threshold=limit_ms, crossed=p95_ms > limit_ms, detail=detail)
-
-
-def quantile(buckets: dict[str, int], share: float) -> float:
-    """The quantile in seconds from cumulative buckets, linear within a bucket, as Prometheus' ``histogram_quantile`` does.
-
-    What lies beyond the last finite bound counts as that bound.
-    """
-    ordered = sorted((float(bound), count) for bound, count in buckets.items())
-    total = ordered[-1][1] if ordered else 0
-    if total == 0:
-        return 0.0
-    rank = share * total
-    lower, below = 0.0, 0
-    for bound, count in ordered:
-        if count >= rank:
-            if bound == float("inf"):
-                return lower
-            return lower + (bound - lower) * (rank - below) / max(1, count - below)
-        lower, below = bound, count
-    return lower
