@@ -1,5 +1,6 @@
 """A deployment on record with what judges it: real tables, incidents and executors over a host and a forwarder in memory."""
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ from interlock.delivery.service import Delivery
 from interlock.delivery.signals import SignalSources
 from interlock.delivery.targets import Targets
 from interlock.delivery.verifying import Verifying
+from interlock.delivery.watcher import Watcher
 from interlock.delivery.watching import Watching
 from interlock.events.service import Events
 from interlock.inbox.service import Inbox
@@ -28,7 +30,7 @@ from interlock.sources.model import AnalysisPolicy, Command, HealthCheck, Recipe
 from interlock.testing.forwarders import FakeForwarder
 from interlock.testing.hosts import FakeHost
 from interlock.testing.metrics import FakeMetricPages, FakeMetricSource
-from interlock.tools.ports import HttpAnswer, ProcessSpec
+from interlock.tools.ports import HttpAnswer, ProcessSpec, ProcessStatus
 
 OLD, NEW = 7001, 7002
 QUICK = WatchPolicy(window_s=0.2, interval_s=0.05, min_requests=20, error_rate=0.05, health_failures=3, restarts=3)
@@ -37,6 +39,20 @@ HEALTH = HealthCheck(path="/health", timeout_s=1.0)
 
 class Cut(BaseException):
     """The control plane dies."""
+
+
+class Host(FakeHost):
+    """A host in memory that tells who runs under a key where ``identities`` has it, and says nothing of what ``hangs``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.identities: dict[str, str] = {}
+        self.hangs: set[str] = set()
+
+    async def status(self, key: str) -> ProcessStatus:
+        if key in self.hangs:
+            await asyncio.Event().wait()
+        return msgspec.structs.replace(await super().status(key), identity=self.identities.get(key, ""))
 
 
 @dataclass
@@ -85,7 +101,7 @@ class Judged:
     def __init__(self, database: Database, scope: Scope, clock: Clock | None = None) -> None:
         self.scope = scope
         self.clock = clock or SystemClock()
-        self.host, self.forwarder, self.web = FakeHost(), FakeForwarder(), Web()
+        self.host, self.forwarder, self.web = Host(), FakeForwarder(), Web()
         self.targets = Targets({"process": self.host})
         self.events = Events(database, self.clock)
         self.inbox = Inbox(database, self.events, self.clock)
@@ -94,6 +110,7 @@ class Judged:
         self.observer = Observer(self.targets, self.forwarder, self.web, self.clock)
         self.pages, self.metrics = FakeMetricPages(), FakeMetricSource()
         sources = SignalSources(metrics=self.metrics, pages=self.pages, targets=self.targets)
+        self.watcher = Watcher(self.delivery, self.incidents, self.observer, self.clock)
         self.watching = Watching(self.delivery, self.incidents, self.observer, self.clock)
         self.analysing = Analysing(self.delivery, self.incidents, self.observer, sources, self.clock)
         self.verifying = Verifying(self.delivery, self.incidents, self.targets, self.clock)
@@ -124,8 +141,9 @@ class Judged:
         )  # fmt: skip
         for port in ports:
             spec = ProcessSpec(kind="service", commands=(("serve",),), folder="/", environment={}, port=port)
-            instance = Instance(key=f"{name}-{port}", port=port)
-            await self.host.start(instance.key, spec)
+            key = f"{name}-{port}"
+            await self.host.start(key, spec)
+            instance = Instance(key=key, port=port, identity=self.host.identities.setdefault(key, f"{key} first"))
             await self.delivery.record_instance(self.scope, deployment, instance)
         return await self.delivery.deployment(self.scope, deployment.deployment_id)
 

@@ -7,6 +7,7 @@ import msgspec
 
 from interlock.core.clock import Clock
 from interlock.core.errors import Conflict
+from interlock.core.scope import Scope
 from interlock.core.signals import NeedsApproval
 from interlock.delivery.analysis import MIN_REQUESTS, Conclusion, checks_of, conclude
 from interlock.delivery.incidents import Incidents, verdict_of
@@ -72,8 +73,8 @@ class Analysing:
             judgement = judge(samples, thresholds, has_health_check=task.health is not None)
             if judgement.verdict == "breach":
                 raise await self._failed(context, deployment, judgement.reason(), judgement)
-            is_seen = samples[-1].is_running is not None
-            if not is_seen or base is None:
+            is_seen = samples[-1].is_running is not None and not samples[-1].lost
+            if not is_seen or base is None or not await self._is_split(context.scope, deployment, stable):
                 # Requests fail for another reason meanwhile, or could not be counted yet: what is counted begins now.
                 base = await self._count(task)
             is_over = self._clock.monotonic() >= end
@@ -87,6 +88,10 @@ class Analysing:
     async def _alone(self, deployment: Deployment, task: AnalyseTask) -> Sample:
         """The candidate's processes and health; its requests are judged beside those of what serves."""
         return msgspec.structs.replace(await self._observer.sample(deployment, task.health), counters=NO_TRAFFIC)
+
+    async def _is_split(self, scope: Scope, candidate: Deployment, stable: Deployment) -> bool:
+        route = await self._delivery.route(scope, candidate.service, candidate.environment)
+        return await self._observer.is_split(candidate, stable, route)
 
     async def _count(self, task: AnalyseTask) -> Legs | None:
         # In this order: what comes in between is then in the leg that has the other's requests too.

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from interlock.delivery.ports import LegCounters
-from interlock.delivery.watch import Sample
+from interlock.delivery.watch import Sample, traffic
 
 MAX_SAMPLES = 60
 
@@ -12,15 +11,11 @@ MAX_SAMPLES = 60
 def told(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     """The samples behind a verdict as evidence: what each look saw since the one before, and how long before the verdict."""
     found: list[dict[str, Any]] = []
-    before: LegCounters | None = None
-    for sample in samples:
-        counters = sample.counters
+    for number, sample in enumerate(samples):
+        before = next((item for item in reversed(samples[:number]) if item.counters is not None), None)
         requests = errors = None
-        if counters is not None and before is not None:
-            is_same = counters.generation == before.generation
-            requests = counters.requests - (before.requests if is_same else 0)
-            errors = counters.server_errors - (before.server_errors if is_same else 0)
-        before = counters or before
+        if sample.counters is not None and before is not None:
+            requests, errors, _ = traffic((before, sample))
         found.append(
             {
                 "before_s": round(samples[-1].at_s - sample.at_s, 3),

@@ -7,6 +7,7 @@ import msgspec
 
 from interlock.core.clock import Clock
 from interlock.core.errors import Conflict
+from interlock.core.scope import Scope
 from interlock.core.signals import NeedsApproval
 from interlock.delivery.evidence import told
 from interlock.delivery.incidents import Incidents, verdict_of
@@ -48,23 +49,23 @@ class Watching:
             raise Conflict("stopped_by_person", "a person stopped it in its watch", where=context.task_id)
         if context.answer == CONTINUE:
             return await self._continued(context, task, deployment)
-        return await self._look_on(context, task, deployment)
+        return await self._watch(context, task, deployment)
 
     async def _continued(self, context: TaskContext, task: WatchTask, deployment: Deployment) -> dict[str, Any]:
         """Good by a person's word, unless it has ended by itself since it was asked about."""
-        samples = [await self._observer.sample(deployment, task.health)]
+        samples = [await self._look(context.scope, task, deployment)]
         judgement = judge(samples, merge(deployment.watch), has_health_check=False)
         if judgement.verdict == "breach":
             raise await self._breach(context, deployment, judgement, samples)
         return await self._good(context, deployment, judgement, "in doubt, a person let it go on")
 
-    async def _look_on(self, context: TaskContext, task: WatchTask, deployment: Deployment) -> dict[str, Any]:
+    async def _watch(self, context: TaskContext, task: WatchTask, deployment: Deployment) -> dict[str, Any]:
         thresholds = merge(deployment.watch)
         samples: list[Sample] = []
         end = seen_enough = self._clock.monotonic() + thresholds.window_s
         unclear = 0
         while True:
-            samples.append(await self._observer.sample(deployment, task.health))
+            samples.append(await self._look(context.scope, task, deployment))
             judgement = judge(samples, thresholds, has_health_check=task.health is not None and bool(deployment.ports))
             if judgement.verdict == "breach":
                 raise await self._breach(context, deployment, judgement, samples)
@@ -79,6 +80,10 @@ class Watching:
                 question = f"The watch cannot tell: {judgement.reason()}. Go on?"
                 raise NeedsApproval(question, (CONTINUE, STOP), msgspec.to_builtins(judgement))
             await asyncio.sleep(thresholds.interval_s)
+
+    async def _look(self, scope: Scope, task: WatchTask, deployment: Deployment) -> Sample:
+        route = await self._delivery.route(scope, deployment.service, deployment.environment)
+        return await self._observer.sample(deployment, task.health, await self._observer.sharing(deployment, route))
 
     async def _passed(self, context: TaskContext, deployment: Deployment, judgement: Judgement) -> dict[str, Any]:
         traffic = f"{judgement.requests} requests" if judgement.requests else "no traffic; judged by process and health alone"
