@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -10,10 +11,11 @@ from interlock.core.errors import Conflict, Unavailable
 from interlock.core.signals import NeedsApproval
 from interlock.delivery.model import Share
 from interlock.delivery.ports import Leg
-from interlock.sources.model import AnalysisPolicy, Check, Command, SmokeTest
+from interlock.sources.model import AnalysisPolicy, Check, Command, HealthCheck, SmokeTest
 
 IN_DOUBT = AnalysisPolicy(checks=(Check(name="faults", signal="promql", query="faults", max=1),))
 """Nothing is known of it here."""
+QUICK_HEALTH = HealthCheck(path="/health", interval_s=0.01, start_timeout_s=0.1)
 TEST = SmokeTest(name="orders", command=Command(text="order", argv=(("order",),)))
 
 
@@ -136,3 +138,29 @@ class TestSmokeTestsThatCouldNotBeRun:
         answers = {"command.run": AWAY, "http.check": Conflict("check_failed", "status 500")}
         error = await ends_of(judged, judged.context(judged.smoke(TEST, page), answers=answers), "smoke")
         assert (error.code, error.message) == ("smoke_tests_failed", "page: status 500")
+
+
+class TestVerifying:
+    """What the health check of a candidate may answer."""
+
+    @pytest.mark.parametrize("status", [201, 204, 299])
+    async def test_any_answer_of_success_is_healthy(self, judged: Judged, status: int) -> None:
+        output = await judged.verifying.verify(await asked(judged, status, QUICK_HEALTH))
+        assert output["checked"].startswith("GET /health")
+
+    @pytest.mark.parametrize("status", [0, 199, 301, 404, 500, 503])
+    async def test_any_other_is_not(self, judged: Judged, status: int) -> None:
+        with pytest.raises(Conflict) as error:
+            await judged.verifying.verify(await asked(judged, status, QUICK_HEALTH))
+        assert error.value.code == "not_healthy"
+
+    @pytest.mark.parametrize("status", [204, 404, 500])
+    async def test_without_a_check_any_answer_of_the_service_itself_will_do(self, judged: Judged, status: int) -> None:
+        await judged.verifying.verify(await asked(judged, status, None))
+
+
+async def asked(judged: Judged, status: int, health: HealthCheck | None) -> Context:
+    deployment = await judged.delivery.deployment(judged.scope, "dep_new")
+    task = msgspec.structs.replace(judged.verify(deployment.instances), health=health)
+    refusal = Conflict("check_failed", f"status {status}, expected status 200", status=status)
+    return judged.context(task, answers={"http.check": refusal})

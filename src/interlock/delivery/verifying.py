@@ -75,13 +75,8 @@ class Verifying:
         try:
             await context.call("http.check", arguments)
         except Conflict as error:
-            # Without a declared check any answer of the service itself will do; 502 and 503 are the forwarder's own.
-            is_answer = (
-                task.health is None
-                and "status" in error.message
-                and not any(f"status {code}" in error.message for code in (502, 503))
-            )
-            return (good + 1, error.message) if is_answer else (0, error.message)
+            is_good = _is_good(error.details.get("status", 0), has_check=task.health is not None)
+            return (good + 1, "healthy") if is_good else (0, error.message)
         return good + 1, "healthy"
 
     async def _restarts_so_far(self, deployment: Deployment, instance: Instance) -> int:
@@ -150,3 +145,9 @@ class Verifying:
             output = await context.call("command.run", arguments, name=f"smoke-{task.tests.index(test) + 1}")
             if test.expect_text and test.expect_text not in output["tail"]:
                 raise Conflict("check_failed", f"{test.expect_text!r} is not in its output")
+
+
+def _is_good(status: int, *, has_check: bool) -> bool:
+    """A health check is answered 2xx. Without a declared one any answer of the service itself will do; 502 and 503 are the
+    forwarder's own, and 0 is none."""
+    return 200 <= status < 300 if has_check else status not in {0, 502, 503}
