@@ -39,11 +39,12 @@ class Conclusion(msgspec.Struct, frozen=True, kw_only=True):
     comparisons: tuple[Comparison, ...]
 
     def reason(self) -> str:
-        """What failed, else what cannot be told, else that all is well."""
+        """What failed, else what cannot be told, else that all is well, with the numbers."""
         for verdict in ("fail", "inconclusive"):
             if found := [item.detail for item in self.comparisons if item.verdict == verdict]:
                 return "; ".join(found)
-        return "the candidate does as well as what serves"
+        numbers = "; ".join(item.detail for item in self.comparisons)
+        return f"the candidate does as well as what serves: {numbers}"
 
 
 def checks_of(policy: AnalysisPolicy) -> tuple[Check, ...]:
