@@ -36,7 +36,7 @@ class TestPrometheus(MetricSourceBehaviour):
     @pytest_asyncio.fixture
     async def source(self, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PrometheusSource]:
         async with prometheus(tmp_path_factory.mktemp("prometheus") / "server", []) as server:
-            yield PrometheusSource(server.url, SystemClock())
+            yield PrometheusSource(server.url)
 
 
 class TestFakeMetricPages(MetricPagesBehaviour):

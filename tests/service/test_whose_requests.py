@@ -29,6 +29,7 @@ SERVING = Deployment(
 )
 ALONE: Shares = (Share(port=OLD, percent=100),)
 SPLIT: Shares = (Share(port=CANDIDATE, percent=40), Share(port=OLD, percent=60))
+ELSEWHERE: Shares = (Share(port=9, percent=100),)
 MIXED: Shares = (Share(port=OLD, percent=50), Share(port=NEW, percent=50))
 
 
@@ -58,13 +59,15 @@ def observer(forwarder: FakeForwarder) -> Observer:
         (ALONE, ALONE, "alone"),
         (SPLIT, SPLIT, "split"),
         (MIXED, MIXED, "mixed"),
-        (SPLIT, ALONE, "split"),
-        (ALONE, SPLIT, "split"),
+        (SPLIT, ALONE, "mixed"),
+        (ALONE, SPLIT, "mixed"),
         (ALONE, MIXED, "mixed"),
-        ((), ALONE, "alone"),
+        (ALONE, ELSEWHERE, "mixed"),
+        (ALONE, (), "mixed"),
+        ((), ALONE, "mixed"),
     ],
 )
-async def test_others_share_in_the_requests_as_long_as_the_record_or_the_leg_says_so(
+async def test_requests_are_its_own_only_where_the_leg_leads_as_it_was_led(
     forwarder: FakeForwarder, recorded: Shares, led: Shares, sharing: str
 ) -> None:
     await forwarder.point(LEG, led, "call-1")

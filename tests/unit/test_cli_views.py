@@ -404,6 +404,12 @@ def test_an_incident_shows_observed_beside_threshold() -> None:
     assert "error_rate   0.08       0.05        ✗ crossed  3 of 38" in text
     assert "2026-07-30 12:00:00 UTC  v1 got traffic" in text
     assert "requests  38" in text
+    check = {"name": "errors", "signal": "error_rate", "max_increase": 0.01}
+    sides = {"candidate": {"value": 0.5, "samples": 40}, "stable": {"value": 0.01, "samples": 360}}
+    comparison = {"check": check, "verdict": "fail", "detail": "20 of 40", **sides}
+    text = shown(incidents.incident(found | {"evidence": {"comparisons": [comparison]}}))
+    assert "errors   0.5         0.01          ✗ fail  20 of 40" in text
+    assert "max_increase" not in text
 
 
 def test_the_inbox_gives_the_commands_that_settle_an_item() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from interlock.delivery.analysis import compare, conclude, error_rate
 from interlock.delivery.evidence import told
 from interlock.delivery.incident_facts import Facts, ProcessFact, ReleaseFact, without_secrets
 from interlock.delivery.incident_report import markdown, md, report_of
@@ -16,6 +17,7 @@ from interlock.delivery.model import Incident
 from interlock.delivery.ports import LegCounters
 from interlock.delivery.watch import Sample, Thresholds, judge
 from interlock.events.model import Envelope
+from interlock.sources.model import Check
 from interlock.sources.ports import Commit
 from interlock.sources.recipe_changes import FieldChange
 
@@ -80,6 +82,32 @@ def test_a_report_says_impact_evidence_and_what_lies_between() -> None:
     assert "| of them answered with 5xx, as sampled | 5 |" in text
     assert "| error\\_rate | 0.5 | 0.05 | crossed |" in text
     assert "| bbbbbbb | Anna | Greet faster | app/greet.py, README.md |" in text
+
+
+def test_the_numbers_of_an_analysis_stand_beside_each_other() -> None:
+    def leg(requests: int, errors: int) -> LegCounters:
+        return LegCounters(generation="g", requests=requests, server_errors=errors, buckets={"inf": requests})
+
+    candidate, stable = leg(40, 20), leg(360, 4)
+    found = [
+        compare(check, error_rate(candidate, 20), error_rate(stable, 20))
+        for check in (
+            Check(name="errors", signal="error_rate", max=0.02, max_increase=0.01),
+            Check(name="alone", signal="error_rate", max=0.9),
+        )
+    ]
+    proof = msgspec.to_builtins(conclude(found))
+    report = report_of(incident(evidence=proof), facts(), [], NOW)
+    text = markdown(report)
+    assert "| errors | error\\_rate | 50% | 1.11% | at most 2%, at most 1% more | fail |" in text
+    assert "| alone | error\\_rate | 50% | 1.11% | at most 90% | pass |" in text
+    assert "comparisons" not in text, "nothing is left as raw data"
+    assert "| requests in the window that was judged | 40 |" in text
+    assert "| of them answered with 5xx, as sampled | 20 |" in text
+    said = cause(incident(evidence=proof), facts())
+    assert "Errors: 50.0% of 40 requests failed; at most 0.02 wanted; what serves has 0.01111" in said
+    assert "Alone" not in said
+    assert [(item.name, item.verdict) for item in report.comparisons] == [("errors", "fail"), ("alone", "pass")]
 
 
 def test_the_timeline_is_of_all_records_in_their_order() -> None:

@@ -52,7 +52,7 @@ def reach(settings: Settings, clock: Clock, signer: Signer, tenant: str, environ
         forwarder=CaddyForwarder(host, settings.home / "forwarder"),
         http=HttpxClient(clock),
         git=GitProgram(),
-        prometheus=PrometheusSource(settings.prometheus_url, clock, max_age_s=settings.prometheus_max_age_s),
+        prometheus=PrometheusSource(settings.prometheus_url, max_age_s=settings.prometheus_max_age_s),
         pages=ScrapedPages(clock),
         secret=lambda name: environ.get(_secret_variable(name)),
     )

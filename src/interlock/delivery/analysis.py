@@ -3,13 +3,13 @@
 Three verdicts, as of the watch: ``fail`` brings the candidate back, ``pass`` lets it go on, and ``inconclusive`` does neither.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
 
 from interlock.delivery.ports import LegCounters, Measurement
-from interlock.delivery.watch import quantile
+from interlock.delivery.significance import ErrorExcess, Excess, LatencyExcess, quantile
 from interlock.sources.model import AnalysisPolicy, Check
 
 Verdict = Literal["pass", "fail", "inconclusive"]
@@ -39,11 +39,12 @@ class Conclusion(msgspec.Struct, frozen=True, kw_only=True):
     comparisons: tuple[Comparison, ...]
 
     def reason(self) -> str:
-        """What failed, else what cannot be told, else that all is well."""
+        """What failed, else what cannot be told, else that all is well, with the numbers."""
         for verdict in ("fail", "inconclusive"):
             if found := [item.detail for item in self.comparisons if item.verdict == verdict]:
                 return "; ".join(found)
-        return "the candidate does as well as what serves"
+        numbers = "; ".join(item.detail for item in self.comparisons)
+        return f"the candidate does as well as what serves: {numbers}"
 
 
 def checks_of(policy: AnalysisPolicy) -> tuple[Check, ...]:
@@ -63,9 +64,10 @@ def conclude(comparisons: Sequence[Comparison]) -> Conclusion:
     return Conclusion(verdict=verdict, comparisons=tuple(comparisons))
 
 
-def compare(check: Check, candidate: Measurement, stable: Measurement | None) -> Comparison:
-    """Judge one check. What cannot be told is inconclusive, unless a bound that can be told is crossed."""
-    bounds = _bounds(check, candidate, stable)
+def compare(check: Check, candidate: Measurement, stable: Measurement | None, surely: Excess | None = None) -> Comparison:
+    """Judge one check. What cannot be told is inconclusive, unless a bound that can be told is crossed. With ``surely`` a bound
+    is crossed only where that is no chance of few requests, and else open."""
+    bounds = _bounds(check, candidate, stable, surely or _always)
     crossed = [words for words, holds in bounds if holds is False]
     doubtful = list(dict.fromkeys(words for words, holds in bounds if holds is None))
     if not crossed and not doubtful and candidate.is_at_least:
@@ -77,32 +79,37 @@ def compare(check: Check, candidate: Measurement, stable: Measurement | None) ->
     return Comparison(check=check, candidate=candidate, stable=stable, verdict=verdict, detail=detail.rstrip("; "))
 
 
-def _bounds(check: Check, candidate: Measurement, stable: Measurement | None) -> list[tuple[str, bool | None]]:
+def _always(*, plus: float = 0.0, times: float = 0.0) -> bool:
+    return True
+
+
+def _bounds(check: Check, candidate: Measurement, stable: Measurement | None, surely: Excess) -> list[tuple[str, bool | None]]:
     """Each bound in words, and whether it holds; None where that cannot be told."""
     value, base = candidate.value, stable.value if stable else None
     why = candidate.reason if value is None else (stable.reason if stable else "nothing serves beside it")
     found: list[tuple[str, bool | None]] = []
-    for name, limit, holds in (
-        ("at most", check.max, _told(value, check.max, lambda seen, bound: seen <= bound)),
-        ("at least", check.min, _told(value, check.min, lambda seen, bound: seen >= bound)),
+    if check.max is not None:
+        wanted = f"at most {check.max:g} wanted"
+        found.append((why, None) if value is None else _held(wanted, value <= check.max, surely(plus=check.max)))
+    if check.min is not None:
+        wanted = f"at least {check.min:g} wanted"
+        found.append((why, None) if value is None else (wanted, value >= check.min))
+    for allowed, plus, times, words in (
+        (check.max_increase, check.max_increase or 0.0, 1.0, "more"),
+        (check.max_ratio, 0.0, check.max_ratio or 0.0, "times as much"),
     ):
-        if limit is not None:
-            found.append((f"{name} {limit:g} wanted" if holds is not None else why, holds))
-    if check.max_increase is not None:
-        holds = None if value is None or base is None else value <= base + check.max_increase
-        found.append((_beside(base, f"at most {check.max_increase:g} more", why, holds), holds))
-    if check.max_ratio is not None:
-        holds = None if value is None or base is None else value <= base * check.max_ratio
-        found.append((_beside(base, f"at most {check.max_ratio:g} times as much", why, holds), holds))
+        if allowed is not None and (value is None or base is None):
+            found.append((why, None))
+        elif allowed is not None and value is not None and base is not None:
+            wanted = f"what serves has {base:.4g}, at most {allowed:g} {words} wanted"
+            found.append(_held(wanted, value <= base * times + plus, surely(plus=plus, times=times)))
     return found
 
 
-def _told(value: float | None, limit: float | None, holds: Callable[[float, float], bool]) -> bool | None:
-    return None if value is None or limit is None else holds(value, limit)
-
-
-def _beside(base: float | None, wanted: str, why: str, holds: bool | None) -> str:
-    return why if holds is None else f"what serves has {base:.4g}, {wanted} wanted"
+def _held(wanted: str, holds: bool, is_sure: bool) -> tuple[str, bool | None]:
+    if holds or is_sure:
+        return wanted, holds
+    return f"{wanted}, but so few requests may be chance", None
 
 
 def _shown(check: Check, number: Measurement) -> str:
@@ -134,3 +141,10 @@ def p95_ms(counters: LegCounters, min_requests: int) -> Measurement:
 
 def _too_few(requests: int, wanted: int) -> Measurement:
     return Measurement(value=None, samples=requests, reason=f"{requests} requests are too few to tell ({wanted} wanted)")
+
+
+def excess_of(check: Check, candidate: LegCounters, stable: LegCounters, z: float) -> Excess | None:
+    """Whether the candidate surely has more of a signal of the forwarder; None for a check of another one."""
+    kinds = {"error_rate": ErrorExcess, "p95_ms": LatencyExcess}
+    kind = kinds.get(check.signal)
+    return None if kind is None else kind(candidate=candidate, stable=stable, z=z)

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from interlock.delivery.evidence import compared
 from interlock.delivery.incident_facts import Facts
 from interlock.delivery.model import Incident
 
@@ -53,6 +54,9 @@ def _signals(incident: Incident) -> Iterator[Statement]:
     for reading in readings:
         if reading["crossed"]:
             yield Statement(text=f"{_capital(reading['detail'])}.", fact=f"evidence: {reading['signal']}")
+    for item in compared(incident.evidence):
+        if item.verdict == "fail":
+            yield Statement(text=f"{_capital(item.detail)}.", fact=f"evidence: {item.name} of the candidate")
     for failure in incident.evidence.get("smoke_tests", [])[:MAX_NAMED]:
         yield Statement(text=f"The smoke test failed: {failure}.", fact="evidence: smoke tests")
     error = incident.evidence.get("rollback_error")

@@ -9,6 +9,7 @@ import msgspec
 
 from interlock.core.clock import from_text
 from interlock.delivery.cause import Statement, draft
+from interlock.delivery.evidence import Compared, compared
 from interlock.delivery.incident_facts import Facts
 from interlock.delivery.log_clusters import mask
 from interlock.delivery.model import Incident
@@ -55,6 +56,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     impact: Impact
     timeline: tuple[Entry, ...]
     evidence: tuple[Threshold, ...]
+    comparisons: tuple[Compared, ...]
     facts: Facts
     cause: tuple[Statement, ...]
 
@@ -68,6 +70,7 @@ def report_of(incident: Incident, facts: Facts, events: Sequence[Envelope], now:
         impact=impact,
         timeline=_timeline(incident, events),
         evidence=tuple(_thresholds(incident.evidence)),
+        comparisons=compared(incident.evidence),
         facts=facts,
         cause=draft(incident, facts),
     )
@@ -85,13 +88,17 @@ def _impact(incident: Incident, facts: Facts, now: datetime) -> Impact:
     end = from_text(incident.resolved_at) if incident.resolved_at else now
     samples: list[dict[str, Any]] = incident.evidence.get("samples", [])
     counted = [item["errors"] for item in samples if item["errors"] is not None]
+    requests = incident.evidence.get("requests")
+    for item in compared(incident.evidence):
+        if item.signal == "error_rate" and item.candidate is not None:
+            requests, counted = item.samples, [round(item.candidate * item.samples)]
     began = from_text(facts.live_at) if facts.live_at else None
     return Impact(
         opened_at=incident.opened_at,
         resolved_at=incident.resolved_at,
         duration_s=max(0.0, (end - from_text(incident.opened_at)).total_seconds()),
         with_traffic_s=max(0.0, (end - began).total_seconds()) if began else None,
-        requests=incident.evidence.get("requests"),
+        requests=requests,
         errors=sum(counted) if counted else None,
     )
 
@@ -200,13 +207,21 @@ def _evidence_part(report: Report) -> list[str]:
     rest = {
         name: value
         for name, value in report.incident.evidence.items()
-        if name not in {"readings", "samples", "verdict", "requests"}
+        if name not in {"readings", "samples", "verdict", "requests", "comparisons"}
     }
+    beside = [
+        (item.name, item.signal, item.shown(item.candidate), item.shown(item.stable), item.limit, item.verdict, item.detail)
+        for item in report.comparisons
+    ]
     said = [f"- {md(name.replace('_', ' '))}: {md(msgspec.json.encode(value).decode())}" for name, value in rest.items()]
-    if not rows and not said:
-        return []
-    table = _table(("signal", "observed", "threshold", "verdict", "in words"), rows) if rows else []
-    return ["## Evidence", "", *table, *([""] if rows and said else []), *said]
+    headings = ("check", "signal", "candidate", "what serves", "limit", "verdict", "in words")
+    parts = [
+        _table(("signal", "observed", "threshold", "verdict", "in words"), rows) if rows else [],
+        _table(headings, beside) if beside else [],
+        said,
+    ]
+    lines = [line for part in parts if part for line in ("", *part)]
+    return ["## Evidence", *lines] if lines else []
 
 
 def _changes_part(facts: Facts) -> list[str]:

@@ -74,6 +74,12 @@ class Incidents:
         async with self._database.read(scope) as connection:
             return await store.open_incident_of(connection, deployment_id)
 
+    async def found_by_run(self, scope: Scope, deployment_id: str) -> Incident | None:
+        """The open incident that says what a run has found of its deployment: a verdict, also where the run's own record does
+        not have it because the control plane died in between."""
+        incident = await self.open_for(scope, deployment_id)
+        return incident if incident is not None and incident.found_by == "run" else None
+
     async def resolve(self, scope: Scope, incident_id: str, how: str) -> None:
         """Close an incident; closing it again changes nothing."""
         async with self._database.write(scope) as session:
@@ -212,6 +218,12 @@ class Incidents:
                     await self._events.publish(session, data, subject=f"service:{service}")
                     return lifted
         raise NotFound("quarantine", f"{service} {version} is not in quarantine", hint="see: interlock quarantine list")
+
+
+def verdict_of(incident: Incident, code: str, where: str) -> Conflict:
+    """The error of the task whose verdict the incident holds."""
+    reason = incident.title.removeprefix(f"{incident.service} {incident.version} in {incident.environment}: ")
+    return Conflict(code, reason, where=where, incident_id=incident.incident_id, evidence=incident.evidence)
 
 
 def _existing(incident: Incident | None, incident_id: str) -> Incident:

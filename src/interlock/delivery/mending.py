@@ -12,7 +12,7 @@ from interlock.delivery.inputs import ClearTask, LeadTask, Mended, MendTask, rea
 from interlock.delivery.model import Deployment, Instance, evenly, ports_of
 from interlock.delivery.service import Delivery
 from interlock.delivery.starting import Starting
-from interlock.delivery.targets import Targets
+from interlock.delivery.targets import Targets, is_itself
 from interlock.delivery.traffic import Drain, point
 from interlock.runs.ports import TaskContext
 
@@ -67,7 +67,8 @@ class Mending:
         for instance, status in (await self._targets.statuses(former)).items():
             if status.state == "unknown":
                 raise Unavailable("not_observed", f"{instance.key} cannot be observed: {status.message}", where=instance.key)
-            is_there = status.state in {"running", "starting"} and instance.key not in replaced
+            is_ours = is_itself(instance, status) and instance.key not in replaced
+            is_there = is_ours and status.state in {"running", "starting"}
             (runs if is_there else gone).append(instance)
         return runs, gone
 
@@ -106,6 +107,7 @@ class Mending:
         if orphans:
             await self._starting.stop(context, former, orphans)
         incident = await self._incidents.open_for(context.scope, task.former)
-        if incident is not None and incident.found_by == "host":
+        # Where nothing was started again, the watch sees whether what it told of is over.
+        if task.gone and incident is not None and incident.found_by == "host":
             await self._incidents.resolve(context.scope, incident.incident_id, "healed")
         return {"stopped": [instance.key for instance in (*task.gone, *orphans)]}

@@ -6,17 +6,17 @@ from typing import Literal
 
 from interlock.core.clock import Clock
 from interlock.core.errors import Unavailable
-from interlock.delivery.model import Deployment, Observed, Route, judge_health
-from interlock.delivery.ports import Forwarder, LegCounters, LegKind
-from interlock.delivery.targets import Targets
-from interlock.delivery.watch import NO_TRAFFIC, Sample, minus
+from interlock.delivery.model import Deployment, Instance, Observed, Route, judge_health, ports_of
+from interlock.delivery.ports import Forwarder, LegCounters, LegKind, LegStatus
+from interlock.delivery.targets import Targets, is_itself
+from interlock.delivery.watch import NO_TRAFFIC, Sample
 from interlock.sources.model import HealthCheck
 from interlock.tools.ports import HttpClient, ProcessState, ProcessStatus
 
 Sharing = Literal["alone", "split", "mixed"]
 """Who gets the requests of a deployment's stable leg: it ``alone``; ``split``, a candidate gets a part by way of its own leg,
-where that part is counted; ``mixed``, instances of another deployment stand beside its own, as in a rolling update, and nobody
-can tell whose requests were whose."""
+where that part is counted; ``mixed``, instances of another deployment stand beside its own, as in a rolling update, or the leg
+leads where nobody led it, and nobody can tell whose requests were whose."""
 
 _WORST: tuple[ProcessState, ...] = ("running", "starting", "unknown", "exited", "lost", "absent")
 
@@ -32,17 +32,22 @@ class Observer:
 
     async def sample(self, deployment: Deployment, health: HealthCheck | None, sharing: Sharing = "alone") -> Sample:
         """One look at a serving deployment, of whose requests others get what ``sharing`` says; those are not counted."""
-        statuses = tuple((await self._targets.statuses(deployment)).values())
+        statuses = await self._targets.statuses(deployment)
         # What was not stopped by its own fault says nothing against the release.
-        is_lost = any(_was_stopped(status) for status in statuses)
-        seen = bool(statuses) and not is_lost and all(status.state != "unknown" for status in statuses)
+        lost = {instance for instance, status in statuses.items() if _is_gone(instance, status)}
+        has_stranger = any(statuses[instance].state in {"running", "starting"} for instance in lost)
+        left = [status for instance, status in statuses.items() if instance not in lost]
+        seen = bool(left) and all(status.state != "unknown" for status in left)
+        counters, elsewhere = await self._traffic(deployment, "mixed" if has_stranger else sharing)
         return Sample(
             at_s=self._clock.monotonic(),
-            counters=await self._traffic(deployment, sharing),
-            healthy=_together(await self._answers(deployment.ports, health)),
-            is_running=all(status.state in {"running", "starting"} for status in statuses) if seen else None,
-            restarts=sum(status.restarts for status in statuses) if seen else None,
-            is_lost=is_lost,
+            counters=counters,
+            elsewhere=elsewhere,
+            healthy=_together(await self._answers(ports_of(item for item in statuses if item not in lost), health)),
+            is_running=all(status.state in {"running", "starting"} for status in left) if seen else None,
+            restarts=sum(status.restarts for status in left) if seen else None,
+            lost=tuple(sorted(instance.key for instance in lost)),
+            is_lost=bool(lost) and not left,
         )
 
     async def observe(self, deployment: Deployment, health: HealthCheck | None) -> Observed:
@@ -68,26 +73,39 @@ class Observer:
             return None
 
     async def sharing(self, deployment: Deployment, route: Route) -> Sharing:
-        """Who else gets requests of the stable leg now, by the record or by the leg itself, which follows the record."""
-        try:
-            leg = await self._forwarder.read(route.name, "stable")
-        except Unavailable:
-            leg = None
-        led_to = {share.port for share in (*route.shares, *(leg.shares if leg else ()))}
-        others = led_to - set(deployment.ports)
+        """Who else gets requests of the stable leg now. ``mixed``, too, where the leg does not lead where it was led: then it
+        was edited from outside, or is being led elsewhere at this moment, and its answers may be the forwarder's own."""
+        leg = await self._leg(route, "stable")
+        if leg is not None and set(leg.shares) != set(route.shares):
+            return "mixed"
+        others = {share.port for share in route.shares} - set(deployment.ports)
         if not others:
             return "alone"
         return "split" if others == {route.candidate_port} else "mixed"
 
-    async def _traffic(self, deployment: Deployment, sharing: Sharing) -> LegCounters | None:
+    async def is_split(self, candidate: Deployment, stable: Deployment, route: Route) -> bool:
+        """Whether both legs lead where a canary needs them, as far as the forwarder answers."""
+        leg = await self._leg(route, "candidate")
+        is_led = leg is None or {share.port for share in leg.shares} == set(candidate.ports)
+        return is_led and await self.sharing(stable, route) == "split"
+
+    async def _leg(self, route: Route, kind: LegKind) -> LegStatus | None:
+        try:
+            return await self._forwarder.read(route.name, kind)
+        except Unavailable:
+            return None
+
+    async def _traffic(self, deployment: Deployment, sharing: Sharing) -> tuple[LegCounters | None, LegCounters | None]:
+        """What the stable leg has counted, and what of it went elsewhere."""
         if not deployment.ports or sharing == "mixed":
             # A service without a port has no counters of its own, and that is known, not unclear.
-            return NO_TRAFFIC
-        stable = await self.counters(_route(deployment), "stable")
-        if sharing == "alone" or stable is None:
-            return stable
+            return NO_TRAFFIC, None
+        if sharing == "alone":
+            return await self.counters(_route(deployment), "stable"), None
+        # In this order: what comes in between is then in the leg that has the other's requests too.
         candidate = await self.counters(_route(deployment), "candidate")
-        return None if candidate is None else minus(stable, candidate)
+        stable = await self.counters(_route(deployment), "stable")
+        return (None, None) if candidate is None else (stable, candidate)
 
     async def _answers(self, ports: Sequence[int], health: HealthCheck | None) -> list[bool]:
         if health is None:
@@ -107,8 +125,10 @@ def _route(deployment: Deployment) -> str:
     return f"{deployment.service}.{deployment.environment}"
 
 
-def _was_stopped(status: ProcessStatus) -> bool:
-    return status.state in {"lost", "absent"} or (status.state == "exited" and status.reason == "stopped")
+def _is_gone(instance: Instance, status: ProcessStatus) -> bool:
+    """Whether it is not there any more, or another one is in its place, by no doing of its own."""
+    was_stopped = status.state in {"lost", "absent"} or (status.state == "exited" and status.reason == "stopped")
+    return was_stopped or not is_itself(instance, status)
 
 
 def _together(answers: list[bool]) -> bool | None:

@@ -7,16 +7,25 @@ import msgspec
 from interlock.core.clock import Clock
 from interlock.core.errors import InterlockError
 from interlock.core.patterns import Pattern
-from interlock.delivery.analysis import Comparison, compare, error_rate, is_relative, p95_ms
+from interlock.delivery.analysis import Comparison, compare, error_rate, excess_of, is_relative, p95_ms
 from interlock.delivery.log_patterns import Tally, per_minute, read_on
 from interlock.delivery.model import Deployment
 from interlock.delivery.ports import LegCounters, Measurement, MetricPages, MetricSource
 from interlock.delivery.queries import filled
+from interlock.delivery.significance import EARLY_Z, FINAL_Z
 from interlock.delivery.targets import Targets
+from interlock.delivery.watch import minus, since
 from interlock.sources.model import Check
 from interlock.tools.endings import length_of
 
 METRICS_PATH = "/metrics"
+
+
+class Legs(msgspec.Struct, frozen=True, kw_only=True):
+    """The counters of both legs at one moment. What came through the candidate's by way of the stable one is in both."""
+
+    candidate: LegCounters
+    stable: LegCounters
 
 
 class Counted(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +33,13 @@ class Counted(msgspec.Struct, frozen=True, kw_only=True):
 
     candidate: LegCounters
     stable: LegCounters
+
+
+def counted(base: Legs, now: Legs) -> Counted:
+    """What has come since ``base``. Each leg by itself first: before, the candidate's has had requests that never came through
+    the stable one, such as those of its checks."""
+    candidate = since(base.candidate, now.candidate)
+    return Counted(candidate=candidate, stable=minus(since(base.stable, now.stable), candidate))
 
 
 class SignalSources(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,12 +80,14 @@ class Signals:
             return
         self._tallies[check.query, key] = self._before[check.query, key] = Tally(offset=offset)
 
-    async def compare(self, check: Check, window: Counted | None, min_requests: int) -> Comparison:
-        """One check with the numbers as they are now."""
+    async def compare(self, check: Check, window: Counted | None, min_requests: int, *, is_over: bool) -> Comparison:
+        """One check with the numbers as they are now; before it ``is_over``, only what is plain beyond chance fails."""
         measure = self._measure(check, window, min_requests)
         candidate = await measure(self._candidate)
         stable = await measure(self._stable) if is_relative(check) else None
-        return compare(check, candidate, stable)
+        z = FINAL_Z if is_over else EARLY_Z
+        surely = excess_of(check, window.candidate, window.stable, z) if window is not None else None
+        return compare(check, candidate, stable, surely)
 
     def _measure(
         self, check: Check, window: Counted | None, min_requests: int

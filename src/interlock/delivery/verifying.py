@@ -5,7 +5,7 @@ from typing import Any
 
 from interlock.core.clock import Clock
 from interlock.core.errors import Conflict, InterlockError, Unavailable
-from interlock.delivery.incidents import Incidents
+from interlock.delivery.incidents import Incidents, verdict_of
 from interlock.delivery.inputs import SmokeTask, VerifyTask, read
 from interlock.delivery.model import Deployment, Instance, evenly, ports_of
 from interlock.delivery.service import Delivery
@@ -75,13 +75,8 @@ class Verifying:
         try:
             await context.call("http.check", arguments)
         except Conflict as error:
-            # Without a declared check any answer of the service itself will do; 502 and 503 are the forwarder's own.
-            is_answer = (
-                task.health is None
-                and "status" in error.message
-                and not any(f"status {code}" in error.message for code in (502, 503))
-            )
-            return (good + 1, error.message) if is_answer else (0, error.message)
+            is_good = _is_good(error.details.get("status", 0), has_check=task.health is not None)
+            return (good + 1, "healthy") if is_good else (0, error.message)
         return good + 1, "healthy"
 
     async def _restarts_so_far(self, deployment: Deployment, instance: Instance) -> int:
@@ -112,22 +107,33 @@ class Verifying:
     # --- smoke tests ---
 
     async def smoke(self, context: TaskContext) -> dict[str, Any]:
-        """Run all smoke tests, then fail with all that failed, so that one repair can mend them."""
+        """Run all smoke tests, then fail with all that failed, so that one repair can mend them. Raises Conflict
+        ``smoke_tests_failed``, and Unavailable where one could not be run, which says nothing of the release."""
         task: SmokeTask = read(SmokeTask, context.inputs)
+        if task.deployment_id and (incident := await self._incidents.found_by_run(context.scope, task.deployment_id)):
+            raise verdict_of(incident, "smoke_tests_failed", context.task_id)
         failures: list[str] = []
+        not_run: Unavailable | None = None
         for test in task.tests:
             try:
                 await self._smoke_one(context, task, test)
                 await context.report(f"smoke test passed: {test.name}")
+            except Unavailable as error:
+                not_run = not_run or error
+                await context.report(f"smoke test could not be run: {test.name}", error=error.as_dict())
             except InterlockError as error:
                 failures.append(f"{test.name}: {error.message}")
                 await context.report(f"smoke test failed: {test.name}", error=error.as_dict())
-        if failures:
-            if task.deployment_id:
-                deployment = await self._delivery.deployment(context.scope, task.deployment_id)
-                await self._incidents.open(context.scope, deployment, "smoke tests failed", {"smoke_tests": failures})
-            raise Conflict("smoke_tests_failed", "; ".join(failures), where=context.task_id)
-        return {"passed": [test.name for test in task.tests]}
+        if not_run is not None and not failures:
+            raise not_run
+        if not failures:
+            return {"passed": [test.name for test in task.tests]}
+        reason = "; ".join(failures)
+        if task.deployment_id:
+            deployment = await self._delivery.deployment(context.scope, task.deployment_id)
+            title = f"{deployment.place}: smoke tests failed: {reason}"
+            await self._incidents.open(context.scope, deployment, title, {"smoke_tests": failures})
+        raise Conflict("smoke_tests_failed", reason, where=context.task_id)
 
     async def _smoke_one(self, context: TaskContext, task: SmokeTask, test: SmokeTest) -> None:
         if test.path is not None:
@@ -139,3 +145,9 @@ class Verifying:
             output = await context.call("command.run", arguments, name=f"smoke-{task.tests.index(test) + 1}")
             if test.expect_text and test.expect_text not in output["tail"]:
                 raise Conflict("check_failed", f"{test.expect_text!r} is not in its output")
+
+
+def _is_good(status: int, *, has_check: bool) -> bool:
+    """A health check is answered 2xx. Without a declared one any answer of the service itself will do; 502 and 503 are the
+    forwarder's own, and 0 is none."""
+    return 200 <= status < 300 if has_check else status not in {0, 502, 503}

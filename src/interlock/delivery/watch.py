@@ -3,19 +3,20 @@
 What is observed decides, and it is three-valued: a breach rolls back, a pass promotes, and what cannot be told does neither.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import msgspec
 
 from interlock.delivery.ports import LegCounters
+from interlock.delivery.significance import quantile
 from interlock.sources.model import WatchPolicy
 
 Verdict = Literal["pass", "breach", "inconclusive"]
 
 
 NO_TRAFFIC = LegCounters(generation="none", requests=0, server_errors=0, buckets={})
-"""Of what has no leg: nothing was ever counted."""
+"""Of what has no leg, or none that tells whose its requests were: nothing is counted, neither up to it nor from it on."""
 
 
 FLAPPING_SHARE = 1 / 3
@@ -36,15 +37,21 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """One look at a deployment. ``at_s`` is monotonic time; ``counters`` is None where the forwarder did not answer,
-    ``healthy`` None where there is no health check, ``restarts`` and ``is_running`` None where the process cannot be seen."""
+    ``healthy`` None where there is no health check, ``restarts`` and ``is_running`` None where the process cannot be seen.
+    All of them are about what is left without ``lost``."""
 
     at_s: float
     counters: LegCounters | None
     healthy: bool | None
     is_running: bool | None
     restarts: int | None
+    elsewhere: LegCounters | None = None
+    """What is in ``counters`` and went to another deployment, as its own leg has counted it."""
+    lost: tuple[str, ...] = ()
+    """Instances that are gone by no doing of their own: the host was restarted, somebody stopped them or put another one in
+    their place."""
     is_lost: bool = False
-    """The process is gone by no doing of its own: the host was restarted, or somebody stopped it."""
+    """Nothing is left of it."""
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,12 +97,12 @@ def as_policy(thresholds: Thresholds) -> WatchPolicy:
 
 def judge(samples: Sequence[Sample], thresholds: Thresholds, *, has_health_check: bool) -> Judgement:
     """Judge the samples of one window, oldest first; the first holds the counters from which the window counts."""
-    last, all_requests = samples[-1], _traffic(samples)[0]
+    last, all_requests = samples[-1], traffic(samples)[0]
     if last.is_lost or last.is_running is None:
         # Its health check and its requests fail for a reason that says nothing against the release.
         return Judgement(verdict="inconclusive", requests=all_requests, readings=(_process(last),))
     samples = _since_seen(samples)
-    requests, errors, buckets = _traffic(samples)
+    requests, errors, buckets = traffic(samples)
     readings = [_process(last)]
     if has_health_check:
         readings.append(_health(samples, thresholds.health_failures))
@@ -116,25 +123,40 @@ def judge(samples: Sequence[Sample], thresholds: Thresholds, *, has_health_check
 
 
 def _since_seen(samples: Sequence[Sample]) -> Sequence[Sample]:
-    """The samples after the last look at which it was not there to be seen: what failed until then failed for that reason."""
-    unseen = [number for number, sample in enumerate(samples) if sample.is_lost or sample.is_running is None]
-    return samples[unseen[-1] + 1 :] if unseen else samples
+    """The samples after the last look at which it was not there to be seen, or since a part of it went or came: what failed
+    until then failed for that reason."""
+    first = 0
+    for number, sample in enumerate(samples):
+        if sample.is_lost or sample.is_running is None:
+            first = number + 1
+        elif number and sample.lost != samples[number - 1].lost:
+            first = number
+    return samples[first:]
 
 
-def _traffic(samples: Sequence[Sample]) -> tuple[int, int, dict[str, int]]:
-    """Requests, server errors and latency buckets within the window; a forwarder started anew counts from zero again."""
+def traffic(samples: Sequence[Sample]) -> tuple[int, int, dict[str, int]]:
+    """Requests, server errors and latency buckets within the window, without those that went elsewhere."""
+    # Each leg by itself first: the other one has had requests that never came through this one, such as those of checks.
+    found = _counted([sample.counters for sample in samples])
+    found = minus(found, _counted([sample.elsewhere for sample in samples]))
+    return found.requests, found.server_errors, found.buckets
+
+
+def _counted(all_counters: Iterable[LegCounters | None]) -> LegCounters:
+    """What one leg has counted from the first of them to the last; a forwarder started anew counts from zero again."""
     requests = errors = 0
     buckets: dict[str, int] = {}
     before: LegCounters | None = None
-    for counters in [sample.counters for sample in samples if sample.counters is not None]:
-        base = before if before is not None and before.generation == counters.generation else None
-        if before is not None:
-            requests += counters.requests - (base.requests if base else 0)
-            errors += counters.server_errors - (base.server_errors if base else 0)
-            for bound, count in counters.buckets.items():
-                buckets[bound] = buckets.get(bound, 0) + count - (base.buckets.get(bound, 0) if base else 0)
+    for counters in all_counters:
+        if counters is None:
+            continue
+        if before is not None and NO_TRAFFIC.generation not in {before.generation, counters.generation}:
+            new = since(before, counters)
+            requests, errors = requests + new.requests, errors + new.server_errors
+            for bound, count in new.buckets.items():
+                buckets[bound] = buckets.get(bound, 0) + count
         before = counters
-    return requests, errors, buckets
+    return LegCounters(generation="", requests=requests, server_errors=errors, buckets=buckets)
 
 
 def minus(all_of_it: LegCounters, part: LegCounters) -> LegCounters:
@@ -201,23 +223,3 @@ def _p95(buckets: dict[str, int], requests: int, limit_ms: float) -> Reading:
     p95_ms = quantile(buckets, 0.95) * 1000
     detail = f"95 % of {requests} requests took up to {p95_ms:.0f} ms (threshold {limit_ms:.0f} ms)"
     return Reading(signal="p95_ms", observed=p95_ms, threshold=limit_ms, crossed=p95_ms > limit_ms, detail=detail)
-
-
-def quantile(buckets: dict[str, int], share: float) -> float:
-    """The quantile in seconds from cumulative buckets, linear within a bucket, as Prometheus' ``histogram_quantile`` does.
-
-    What lies beyond the last finite bound counts as that bound.
-    """
-    ordered = sorted((float(bound), count) for bound, count in buckets.items())
-    total = ordered[-1][1] if ordered else 0
-    if total == 0:
-        return 0.0
-    rank = share * total
-    lower, below = 0.0, 0
-    for bound, count in ordered:
-        if count >= rank:
-            if bound == float("inf"):
-                return lower
-            return lower + (bound - lower) * (rank - below) / max(1, count - below)
-        lower, below = bound, count
-    return lower

@@ -1,6 +1,7 @@
 """The watch that goes on when the run is over, over every restart of the control plane."""
 
 import asyncio
+from collections.abc import Iterable
 
 import msgspec
 import structlog
@@ -10,14 +11,17 @@ from interlock.core.scope import Scope
 from interlock.delivery.drift_observer import LookUnderWay
 from interlock.delivery.evidence import told
 from interlock.delivery.incidents import Incidents
-from interlock.delivery.model import Deployment
+from interlock.delivery.model import Deployment, Incident
 from interlock.delivery.probing import Observer, Sharing
 from interlock.delivery.service import Delivery
-from interlock.delivery.watch import Sample, Thresholds, judge, merge
+from interlock.delivery.watch import Judgement, Sample, Thresholds, judge, merge
+from interlock.sources.model import HealthCheck
 
 log = structlog.get_logger(__name__)
 
 TICK_S = 0.5
+AT_ONCE = 32
+"""Looks at the same time: one at what hangs must not keep the others waiting."""
 
 
 class Watcher:
@@ -35,29 +39,52 @@ class Watcher:
         self._samples: dict[str, list[Sample]] = {}
         self._due: dict[str, float] = {}
         self._sharing: dict[str, Sharing] = {}
+        self._looked_at: set[str] = set()
+        self._room = asyncio.Semaphore(AT_ONCE)
 
     async def run(self, scope: Scope) -> None:
         """Watch until cancelled."""
-        while True:
-            try:
-                await self.look(scope)
-            except Exception:
-                # The watch is what brings bad releases back: nothing may end it.
-                log.exception("watch.failed")
-            await asyncio.sleep(TICK_S)
+        async with asyncio.TaskGroup() as looks:
+            while True:
+                try:
+                    for deployment in await self._due_now(scope):
+                        looks.create_task(self._look_at(scope, deployment))
+                except Exception:
+                    # The watch is what brings bad releases back: nothing may end it.
+                    log.exception("watch.failed")
+                await asyncio.sleep(TICK_S)
 
     async def look(self, scope: Scope) -> None:
         """One round over everything that is due."""
+        await asyncio.gather(*[self._look_at(scope, deployment) for deployment in await self._due_now(scope)])
+
+    async def _due_now(self, scope: Scope) -> list[Deployment]:
+        """What is to be looked at now, the looks that are still under way left out."""
         watched = await self._watched(scope)
-        known = {deployment.deployment_id for deployment in watched}
-        for gone in set(self._samples) - known:
-            for known_of in (self._samples, self._due, self._sharing):
-                known_of.pop(gone, None)
+        self._forget(set(self._samples) - {deployment.deployment_id for deployment in watched})
+        found: list[Deployment] = []
         for deployment in watched:
-            if self._clock.monotonic() >= self._due.get(deployment.deployment_id, 0.0):
-                thresholds = merge(deployment.watch)
-                self._due[deployment.deployment_id] = self._clock.monotonic() + thresholds.interval_s
-                await self._judge(scope, deployment, thresholds)
+            name, now = deployment.deployment_id, self._clock.monotonic()
+            if name not in self._looked_at and now >= self._due.get(name, 0.0):
+                self._due[name] = now + merge(deployment.watch).interval_s
+                self._looked_at.add(name)
+                found.append(deployment)
+        return found
+
+    def _forget(self, gone: Iterable[str]) -> None:
+        for name in gone:
+            for known_of in (self._samples, self._due, self._sharing):
+                known_of.pop(name, None)
+
+    async def _look_at(self, scope: Scope, deployment: Deployment) -> None:
+        """What goes wrong with one deployment keeps nobody from the next one."""
+        try:
+            async with self._room:
+                await self._judge(scope, deployment, merge(deployment.watch))
+        except Exception:
+            log.exception("watch.failed", deployment=deployment.deployment_id)
+        finally:
+            self._looked_at.discard(deployment.deployment_id)
 
     async def _watched(self, scope: Scope) -> list[Deployment]:
         """What serves, but for what a run is still watching. What stayed although it is not good, since it could not be brought
@@ -71,6 +98,24 @@ class Watcher:
     async def _judge(self, scope: Scope, deployment: Deployment, thresholds: Thresholds) -> None:
         release = await self._delivery.release(scope, deployment.release_id)
         health = release.recipe.health
+        samples = await self._sampled(scope, deployment, thresholds, health)
+        judgement = judge(samples, thresholds, has_health_check=health is not None and bool(deployment.ports))
+        incident = await self._incidents.open_for(scope, deployment.deployment_id)
+        if incident is not None and incident.found_by != "host":
+            return
+        if judgement.verdict == "breach":
+            await self._report_breach(scope, deployment, judgement, samples, incident)
+        elif samples[-1].lost:
+            await self._report_lost(scope, deployment, samples[-1], incident)
+        elif incident is not None and _is_back(samples, thresholds):
+            await self._incidents.resolve(scope, incident.incident_id, "it runs again and can be observed")
+        elif incident is None and _is_out_of_sight(samples, thresholds):
+            await self._report_out_of_sight(scope, deployment)
+
+    async def _sampled(
+        self, scope: Scope, deployment: Deployment, thresholds: Thresholds, health: HealthCheck | None
+    ) -> list[Sample]:
+        """The samples of the window, with one more look."""
         route = await self._delivery.route(scope, deployment.service, deployment.environment)
         sharing = await self._observer.sharing(deployment, route)
         sample = await self._observer.sample(deployment, health, sharing)
@@ -82,32 +127,30 @@ class Watcher:
         samples.append(sample)
         while len(samples) > 2 and samples[1].at_s < sample.at_s - thresholds.window_s:
             samples.pop(0)
-        judgement = judge(samples, thresholds, has_health_check=health is not None and bool(deployment.ports))
-        incident = await self._incidents.open_for(scope, deployment.deployment_id)
-        if incident is not None:
-            if incident.found_by == "host" and _is_back(samples, thresholds):
-                await self._incidents.resolve(scope, incident.incident_id, "it runs again and can be observed")
-            return
-        if sample.is_lost:
-            await self._report_lost(scope, deployment)
-        elif _is_out_of_sight(samples, thresholds):
-            await self._report_out_of_sight(scope, deployment)
-        elif judgement.verdict == "breach":
-            title = f"{deployment.service} {deployment.version} in {deployment.environment}: {judgement.reason()}"
-            evidence = msgspec.to_builtins(judgement) | {"samples": told(samples)}
-            await self._incidents.open(scope, deployment, title, evidence, found_by="watch")
+        return samples
+
+    async def _report_breach(
+        self, scope: Scope, deployment: Deployment, judgement: Judgement, samples: list[Sample], known: Incident | None
+    ) -> None:
+        if known is not None:
+            # That one says that nothing is held against the release, which is over; one incident is open at a time.
+            await self._incidents.resolve(scope, known.incident_id, f"what is left of it has gone wrong: {judgement.reason()}")
+        evidence = msgspec.to_builtins(judgement) | {"samples": told(samples)}
+        await self._incidents.open(scope, deployment, f"{deployment.place}: {judgement.reason()}", evidence, found_by="watch")
 
     async def _report_out_of_sight(self, scope: Scope, deployment: Deployment) -> None:
-        where = f"{deployment.service} {deployment.version} in {deployment.environment}"
-        title = f"{where} does not answer, and its {deployment.target} cannot be observed"
+        title = f"{deployment.place} does not answer, and its {deployment.target} cannot be observed"
         asks = f"{title}. Nothing is rolled back for that: see whether what it runs on is there"
         await self._incidents.open(scope, deployment, title, {}, severity="critical", found_by="host", asks=asks)
 
-    async def _report_lost(self, scope: Scope, deployment: Deployment) -> None:
-        where = f"{deployment.service} {deployment.version} in {deployment.environment}"
-        title = f"{where} does not run: its process was stopped from outside"
+    async def _report_lost(self, scope: Scope, deployment: Deployment, sample: Sample, known: Incident | None) -> None:
+        title = f"{deployment.place} does not run: its process was stopped from outside"
+        if not sample.is_lost:
+            some = f"{len(sample.lost)} of {len(deployment.instances)} instances"
+            title = f"{some} of {deployment.place} do not run: they were stopped or replaced from outside"
         # What becomes of it is healed, or asked, as drift: one question for one thing.
-        await self._incidents.open(scope, deployment, title, {}, severity="critical", found_by="host")
+        if known is None or all(what != title for _, what in known.timeline):
+            await self._incidents.open(scope, deployment, title, {}, severity="critical", found_by="host")
 
 
 def _is_out_of_sight(samples: list[Sample], thresholds: Thresholds) -> bool:
@@ -118,4 +161,6 @@ def _is_out_of_sight(samples: list[Sample], thresholds: Thresholds) -> bool:
 
 def _is_back(samples: list[Sample], thresholds: Thresholds) -> bool:
     last = samples[-thresholds.health_failures :]
-    return len(last) == thresholds.health_failures and all(item.is_running and item.healthy is not False for item in last)
+    return len(last) == thresholds.health_failures and all(
+        item.is_running and not item.lost and item.healthy is not False for item in last
+    )

@@ -22,7 +22,7 @@ class CheckOutput(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HttpCheck:
-    """Raises Conflict ``check_failed`` with what was observed."""
+    """Raises Conflict ``check_failed`` with what was observed; ``status`` in its details is 0 where there was no answer."""
 
     name = "http.check"
     effect = Effect.READ
@@ -38,7 +38,8 @@ class HttpCheck:
         observed = f"status {answer.status}" if answer.status else answer.error
         if answer.status != arguments.expect_status:
             wanted = f"expected status {arguments.expect_status}"
-            raise Conflict("check_failed", f"GET {arguments.url}: {observed}, {wanted}", observed=answer.body[:500])
+            message = f"GET {arguments.url}: {observed}, {wanted}"
+            raise Conflict("check_failed", message, observed=answer.body[:500], status=answer.status)
         if arguments.expect_text not in answer.body:
             wanted = f"{arguments.expect_text!r} is not in the answer"
             raise Conflict("check_failed", f"GET {arguments.url}: {wanted}", observed=answer.body[:500])

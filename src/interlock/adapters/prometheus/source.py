@@ -6,7 +6,6 @@ import msgspec
 from interlock.adapters.prometheus.answers import ages_of, measurement_of, unknown
 from interlock.adapters.prometheus.fetching import NoAnswer, fetch
 from interlock.adapters.prometheus.selectors import age_query, selectors_of
-from interlock.core.clock import Clock
 from interlock.delivery.ports import Measurement
 
 _LIMIT_BYTES = 1024 * 1024
@@ -18,26 +17,24 @@ class PrometheusSource:
 
     A sample older than ``max_age_s`` is too old to tell anything of now. Prometheus gives the time of a query's result, not
     of the samples behind it, and goes on for five minutes with the last sample of a series: so it is asked a second time, for
-    the age of what the query reads.
+    the age of what the query reads. Its own clock says what is now, as it says of each sample: this host's may go wrong.
     """
 
-    def __init__(self, url: str | None, clock: Clock, *, max_age_s: float = 150.0, timeout_s: float = 10.0) -> None:
+    def __init__(self, url: str | None, *, max_age_s: float = 150.0, timeout_s: float = 10.0) -> None:
         self._url = (url or "").rstrip("/")
-        self._clock = clock
         self._max_age_s = max_age_s
         self._timeout_s = timeout_s
 
     async def query(self, promql: str) -> Measurement:
         if not self._url:
             return unknown(_NOT_SET)
-        at = f"{self._clock.now().timestamp():.3f}"
         try:
-            measured = measurement_of(*await self._ask(promql, at))
-            return await self._dated(measured, promql, at) if measured.value is not None else measured
+            measured = measurement_of(*await self._ask(promql))
+            return await self._dated(measured, promql) if measured.value is not None else measured
         except NoAnswer as failure:
             return unknown(f"Prometheus does not answer: {failure}")
 
-    async def _dated(self, measured: Measurement, promql: str, at: str) -> Measurement:
+    async def _dated(self, measured: Measurement, promql: str) -> Measurement:
         """The measurement with the age of what is behind it, unless that is too old or cannot be told."""
         try:
             selectors = selectors_of(promql)
@@ -46,7 +43,7 @@ class PrometheusSource:
             return unknown(f"how old its samples are cannot be told: {error}", warnings=measured.warnings)
         if not selectors:
             return measured
-        ages = ages_of(*await self._ask(age_query(selectors), at))
+        ages = ages_of(*await self._ask(age_query(selectors)))
         if ages is None:
             return unknown("how old its samples are could not be found out", warnings=measured.warnings)
         if not ages:
@@ -57,11 +54,11 @@ class PrometheusSource:
             return unknown(reason, samples=measured.samples, age_s=age_s, warnings=measured.warnings)
         return msgspec.structs.replace(measured, age_s=age_s)
 
-    async def _ask(self, promql: str, at: str) -> tuple[int, bytes]:
+    async def _ask(self, promql: str) -> tuple[int, bytes]:
         try:
             url = httpx.URL(self._url + "/api/v1/query")
         except httpx.InvalidURL as error:
             raise NoAnswer(f"INTERLOCK_PROMETHEUS_URL is no URL: {error}") from error
-        form = {"query": promql, "time": at, "timeout": f"{self._timeout_s:g}s"}
+        form = {"query": promql, "timeout": f"{self._timeout_s:g}s"}
         status, body, _ = await fetch(url, timeout_s=self._timeout_s, limit_bytes=_LIMIT_BYTES, form=form)
         return status, body

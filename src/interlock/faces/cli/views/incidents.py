@@ -9,7 +9,7 @@ from rich.text import Text
 from interlock.faces.cli.text import Doc, as_text, moment, since
 from interlock.faces.cli.views.parts import listing, next_step, number, pairs, section, state, title
 
-BESIDE = {"readings", "samples"}
+BESIDE = {"readings", "samples", "comparisons"}
 """Evidence that is shown in another way, or only exported."""
 
 
@@ -66,9 +66,22 @@ def _evidence(evidence: Doc) -> Iterable[RenderableType]:
     if readings:
         rows = [(item["signal"], number(item["observed"]), number(item["threshold"]), _crossed(item)) for item in readings]
         yield listing(("signal", "observed", "threshold", "verdict"), rows, "", wrapped=("verdict",))
+    compared: list[Doc] = evidence.get("comparisons", [])
+    if compared:
+        rows = [_compared(item) for item in compared]
+        yield listing(("check", "candidate", "what serves", "verdict"), rows, "", wrapped=("verdict",))
     rest = {name: value for name, value in evidence.items() if name not in BESIDE}
     if rest:
         yield pairs((name.replace("_", " "), as_text(value)) for name, value in rest.items())
+
+
+def _compared(item: Doc) -> tuple[str, str, str, Text]:
+    signs = {"fail": ("✗ fail", "red"), "pass": ("✓ pass", "green")}
+    sign = signs.get(item["verdict"], ("? inconclusive", "yellow"))
+    stable = item["stable"] or {"value": None}
+    name: str = item["check"]["name"]
+    values = number(item["candidate"]["value"]), number(stable["value"])
+    return name, *values, Text.assemble(sign, f"  {item['detail']}")
 
 
 def _crossed(reading: Doc) -> Text:
