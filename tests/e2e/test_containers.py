@@ -84,6 +84,8 @@ class TestRollOut:
         labels = found["Config"]["Labels"]
         assert (labels["interlock.release"], labels["interlock.environment"]) == (release["release_id"], "staging")
         assert labels["interlock.run"] == run["run_id"]
+        (deployment,) = (await plane.get("/deployments", params={"service": sample.name}))["items"]
+        assert [instance["identity"] for instance in deployment["instances"]] == [found["Id"]]
         assert "open-sesame" not in json.dumps([run, release, await plane.get("/deployments")])
         assert "GREETING=open-sesame" in found["Config"]["Env"]
 

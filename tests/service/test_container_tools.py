@@ -122,7 +122,9 @@ async def test_a_service_is_started_once_and_stopped(engine: DockerEngine, tools
     }
     assert await probe(tools, "container.start", "start-1", **arguments) == NotDone()
     output = await act(tools, "container.start", "start-1", **arguments)
-    assert output == {"key": "start-1", "port": port}
+    identity = (await engine.status("start-1")).identity
+    assert output == {"key": "start-1", "port": port, "identity": identity}
+    assert identity
     assert await probe(tools, "container.start", "start-1", **arguments) == Done(output)
     assert await act(tools, "container.start", "start-1", **arguments) == output
     assert "hello" in await get(port)

@@ -101,10 +101,12 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
-    """One process or container of a deployment: the key under which its target knows it, and where it listens on 127.0.0.1."""
+    """One process or container of a deployment: the key under which its target knows it, and where it listens on 127.0.0.1.
+    ``identity`` is the id of the container that was started (empty for a process): another one can get under the same key."""
 
     key: str
     port: int | None = None
+    identity: str = ""
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):

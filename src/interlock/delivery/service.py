@@ -170,7 +170,7 @@ class Delivery:
         """Make a started instance known, and with the first one its deployment. Recording it again changes nothing."""
         async with self._database.write(scope) as session:
             found = await store.deployment(session.connection, deployment.deployment_id) or deployment
-            if instance in found.instances:
+            if any(known.key == instance.key for known in found.instances):
                 return
             changed = msgspec.structs.replace(found, instances=(*found.instances, instance))
             await store.put_deployment(session.connection, changed)
@@ -181,7 +181,8 @@ class Delivery:
         """Say that a deployment goes on without these instances. Raises NotFound ``deployment``."""
         async with self._database.write(scope) as session:
             found = _known(await store.deployment(session.connection, deployment_id), deployment_id)
-            left = tuple(instance for instance in found.instances if instance not in instances)
+            gone = {instance.key for instance in instances}
+            left = tuple(instance for instance in found.instances if instance.key not in gone)
             await store.put_deployment(session.connection, msgspec.structs.replace(found, instances=left))
 
     async def deployment(self, scope: Scope, deployment_id: str) -> Deployment:

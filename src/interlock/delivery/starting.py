@@ -103,7 +103,7 @@ class Starting:
                     raise
                 await context.report(f"{error.message}; trying another port")
                 continue
-            return Instance(key=output["key"], port=output["port"])
+            return Instance(key=output["key"], port=output["port"], identity=output.get("identity", ""))
         raise AssertionError("unreachable")
 
     async def stop(self, context: TaskContext, deployment: Deployment, only: Iterable[Instance] | None = None) -> None:

@@ -130,6 +130,18 @@ class ContainerBehaviour:
             assert await engine.wait("long", 0.05) == await engine.status("long")
             assert (await engine.status("long")).pid == status.pid
 
+    async def test_a_status_tells_one_container_from_another_under_the_same_key(
+        self, engine: ContainerEngine, image: str
+    ) -> None:
+        assert (await engine.status("same")).identity == ""
+        async with started(engine, "same", service(image, STAYS)) as first:
+            assert len(first.identity) == 64
+            assert [each.identity for each in (await engine.list()).values()] == [first.identity]
+        assert (await engine.stop("same")).identity == first.identity
+        await engine.remove("same")
+        async with started(engine, "same", service(image, STAYS)) as second:
+            assert second.identity not in {"", first.identity}
+
     async def test_stopping_a_service_twice_is_stopping_it(self, engine: ContainerEngine, image: str) -> None:
         await engine.start("service", service(image, STAYS))
         first = await engine.stop("service")

@@ -68,6 +68,7 @@ class FakeEngine:
         self._containers: dict[str, _Container] = {}
         self._images: dict[str, ImageStatus] = {}
         self._next_pid = 1000
+        self._made = 0
 
     def add_image(self, reference: str, *, user: str = "") -> str:
         """An image that somebody else made; returns its id."""
@@ -85,7 +86,9 @@ class FakeEngine:
             raise Conflict("process_exists", "a container was started under this key before", where=key)
         self._make_room()
         script = self._scripts.get(spec.command, Script(exit_code=0 if spec.kind == "job" else None))
-        status = ProcessStatus(state="running", started_at=to_text(self._clock.now()))
+        self._made += 1
+        identity = hashlib.sha256(f"{self._instance} {key} {self._made}".encode()).hexdigest()
+        status = ProcessStatus(state="running", identity=identity, started_at=to_text(self._clock.now()))
         container = self._containers[key] = _Container(spec, image.image_id, status, script)
         self.started.append((key, spec))
         self._run(key, container)

@@ -43,6 +43,9 @@ class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     state: ProcessState
+    identity: str = ""
+    """Which container it is: its full id, which no other one has, so that one that somebody else put under the same key can
+    be told from the one that was started. Empty for a process, and for what is not there or cannot be observed."""
     pid: int | None = None
     started_at: str = ""
     restarts: int = 0

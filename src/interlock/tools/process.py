@@ -101,10 +101,11 @@ class StartInput(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StartOutput(msgspec.Struct, frozen=True, kw_only=True):
-    """``key`` names the process on its host from now on."""
+    """``key`` names the process on its host from now on, and ``identity`` tells which container it was (`ProcessStatus`)."""
 
     key: str
     port: int | None
+    identity: str = ""
 
 
 class StartProcess:

@@ -27,7 +27,11 @@ def observe(found: Data) -> ProcessStatus:
     """The status of a container from its inspection. ``absent`` where it was made and never started: nothing came of that."""
     state: Data = found["State"]
     status: str = state["Status"]
-    history: Data = {"restarts": found.get("RestartCount", 0), "started_at": _time(state.get("StartedAt", ""))}
+    history: Data = {
+        "identity": found["Id"],
+        "restarts": found.get("RestartCount", 0),
+        "started_at": _time(state.get("StartedAt", "")),
+    }
     if status in {"running", "paused"}:
         message = "it is paused" if status == "paused" else _TOO_MUCH if state.get("OOMKilled") else ""
         return ProcessStatus(state="running", pid=state.get("Pid") or None, message=message, **history)

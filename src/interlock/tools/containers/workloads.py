@@ -153,7 +153,7 @@ class StartContainer:
             raise Conflict("port_taken", status.message or f"port {arguments.port} is taken", where=call.task_id)
         if status.state in {"absent", "exited", "lost"}:
             raise Conflict("not_started", ending(status), where=call.task_id, tail=await tail_of(self._engine, call.key))
-        return StartOutput(key=call.key, port=arguments.port)
+        return StartOutput(key=call.key, port=arguments.port, identity=status.identity)
 
     async def probe(self, call: Call, arguments: StartContainerInput) -> Probe:
         status = await _known(self._engine, call.key)
@@ -164,7 +164,7 @@ class StartContainer:
         if status.state == "exited" and status.reason == "port_taken":
             return NotDone()
         # It was started; whether it still lives and is healthy is for the checks that follow.
-        return Done({"key": call.key, "port": arguments.port})
+        return Done({"key": call.key, "port": arguments.port, "identity": status.identity})
 
     async def abort(self, call: Call, arguments: StartContainerInput) -> None:
         await self._engine.stop(call.key, 1.0)
