@@ -4,10 +4,11 @@ import asyncio
 import re
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from interlock.adapters.containers.configuration import (
+    KIND_LABEL,
     container_configuration,
     container_name,
     found_name,
@@ -39,6 +40,7 @@ _AWAY_S = 30.0
 _POLL_S = 0.2
 _LOOKS_AT_ONCE = 8
 _LIVE = ("running", "paused", "restarting")
+_NOT_LIVE = ("created", "exited", "dead")
 _NO_INIT = re.compile(r"docker-init|init binary|catatonit", re.IGNORECASE)
 
 
@@ -145,6 +147,14 @@ class DockerEngine(Images):
                 params = {"filters": canonical_json(filters).decode()}
                 found |= {each["Id"]: each for each in await self._ask("GET", "containers/json", params=params)}
         return {key_of(self._instance, each["Names"], each["Id"]): _sighting(each) for each in found.values()}
+
+    async def ended_jobs(self, image: str, labels: Mapping[str, str]) -> Sequence[str]:
+        wanted = {**labels, INSTANCE_LABEL: self._instance, KIND_LABEL: "job"}
+        filters = {"label": [f"{name}={value}" for name, value in wanted.items()], "status": list(_NOT_LIVE)}
+        params = {"all": "true", "filters": canonical_json(filters).decode()}
+        with translated("containers"):
+            found: list[Data] = await self._ask("GET", "containers/json", params=params)
+        return sorted(key_of(self._instance, each["Names"], each["Id"]) for each in found if each["ImageID"] == image)
 
     async def remove(self, key: str) -> None:
         name = container_name(self._instance, key)
