@@ -212,16 +212,18 @@ class TestBadDays:
         assert run["status"] == "completed", run["error"]
         assert (await plane.ask(sample)) == (200, "v1.0.0")
 
-    async def test_a_container_stopped_by_hand_is_noticed_and_is_no_fault_of_the_release(
-        self, plane: Plane, sample: Sample, container_engine: TestEngine
+    @pytest.mark.parametrize("how", ["kill", "stop", "pause"])
+    async def test_a_container_ended_or_frozen_by_hand_is_noticed_and_is_no_fault_of_the_release(
+        self, plane: Plane, sample: Sample, container_engine: TestEngine, how: str
     ) -> None:
         sample.release("v1.0.0", contained())
         await plane.add(sample)
         await plane.deploy(sample, "v1.0.0")
         (found,) = await asyncio.to_thread(inspect, container_engine, sample)
-        await asyncio.to_thread(docker, container_engine.url, "kill", found["Id"])
+        await asyncio.to_thread(docker, container_engine.url, how, found["Id"])
         (incident,) = await until(lambda: plane.incidents(sample), "it is noticed")
         assert incident["found_by"] == "host"
+        assert not (await plane.get("/quarantine"))["items"]
 
 
 def left_of(engine: TestEngine, plane: Plane, sample: Sample, run_id: str) -> list[str]:

@@ -92,8 +92,10 @@ class Retention:
         kept = {instance.key for item in serving for instance in item.instances}
         removed = 0
         for key, status in (await workloads.list()).items():
-            has_ended = status.state in {"exited", "lost"} and status.started_at and from_text(status.started_at) < oldest
-            if has_ended and key not in kept:
+            # What was frozen from outside is there, whatever it is worth.
+            has_ended = status.state in {"exited", "lost"} and status.pid is None
+            is_old = bool(status.started_at) and from_text(status.started_at) < oldest
+            if has_ended and is_old and key not in kept:
                 await workloads.remove(key)
                 removed += 1
         return removed
