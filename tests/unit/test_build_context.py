@@ -69,3 +69,19 @@ async def test_a_folder_is_packed_and_its_archive_read_outside_of_the_event_loop
     assert names(engine.taken) == ["Dockerfile", "large"]
     assert threads
     assert threading.main_thread().name not in threads
+
+
+@pytest.mark.parametrize("ignore", [None, "", "!.git\n"])
+@pytest.mark.parametrize("is_worktree", [True, False])
+def test_the_history_at_the_root_is_never_sent(tmp_path: Path, ignore: str | None, is_worktree: bool) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    if is_worktree:
+        (tmp_path / ".git").write_text("gitdir: elsewhere\n")
+    else:
+        (tmp_path / ".git").mkdir()
+        (tmp_path / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
+    (tmp_path / "vendor" / ".git").mkdir(parents=True)
+    (tmp_path / ".github").mkdir()
+    archive, _ = packing.pack_context(BuildSpec(folder=str(tmp_path), tag="x:1", ignore_text=ignore))
+    with archive:
+        assert names(archive.read()) == [".github", "Dockerfile", "vendor", "vendor/.git"]

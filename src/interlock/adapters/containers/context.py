@@ -14,6 +14,7 @@ from interlock.core.errors import Invalid, Unavailable
 from interlock.tools.containers.ports import BuildSpec
 
 IGNORE_FILE = ".dockerignore"
+_HISTORY = ".git"
 _GIVEN = ".interlock.Dockerfile"
 _IN_MEMORY_BYTES = 8 * 1024 * 1024
 
@@ -62,6 +63,10 @@ def _files(folder: Path, ignored: Ignored, dockerfile: str) -> Iterator[str]:
     """Paths below the folder in a fixed order, folders before what is in them. Links are named, never followed."""
     for place, folders, names in os.walk(folder):
         base = PurePosixPath(os.path.relpath(place, folder))
+        if place == str(folder):
+            # The history, or the way to it: of no use in an image, and it may hold what was taken out of the files since.
+            folders[:] = [name for name in folders if name != _HISTORY]
+            names = [name for name in names if name != _HISTORY]
         folders.sort()
         for name in sorted([*names, *folders]):
             path = str(base / name)
