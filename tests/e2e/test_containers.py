@@ -145,6 +145,44 @@ class TestRollOut:
         assert "no such luck" in json.dumps(run["error"])
         assert not (await plane.get("/releases", params={"service": sample.name}))["items"]
 
+    async def test_tests_that_fail_in_the_image_leave_neither_folder_nor_image_nor_container(
+        self, plane: Plane, sample: Sample, container_engine: TestEngine
+    ) -> None:
+        sample.release("v1.0.0", contained(test="python3 -c 'raise SystemExit(\"no such luck\")'"))
+        await plane.add(sample)
+        run = await plane.do(f"deploy {sample.name} v1.0.0 to staging")
+        assert (run["status"], run["error"]["code"]) == ("failed", "command_failed")
+        assert _tasks(run)["discard"] == "completed"
+        assert "no such luck" in (await plane.get(f"/runs/{run['run_id']}/tasks/test/log"))["text"]
+        assert await asyncio.to_thread(left_of, container_engine, plane, sample, run["run_id"]) == []
+
+    async def test_testing_alone_ends_well_and_leaves_nothing_but_the_output(
+        self, plane: Plane, sample: Sample, container_engine: TestEngine
+    ) -> None:
+        sample.release("v1.0.0", contained(test=["python3 -c 'print(6)'", "python3 -c 'print(7)'"]))
+        await plane.add(sample)
+        run = await plane.do(f"test {sample.name} v1.0.0")
+        assert run["status"] == "completed", run["error"]
+        assert _tasks(run)["clean-up"] == "completed"
+        assert (await plane.get(f"/runs/{run['run_id']}/tasks/test-2/log"))["text"] == "7\n"
+        assert await asyncio.to_thread(left_of, container_engine, plane, sample, run["run_id"]) == []
+
+    async def test_the_folder_goes_even_where_somebody_else_uses_the_image(
+        self, plane: Plane, sample: Sample, container_engine: TestEngine
+    ) -> None:
+        sample.release("v1.0.0", contained(test="python3 -c 'import time; time.sleep(3); raise SystemExit(1)'"))
+        await plane.add(sample)
+        run_id = await plane.begin(f"deploy {sample.name} v1.0.0 to staging")
+        await plane.task_runs(run_id, "test")
+        (image,) = await asyncio.to_thread(_images, container_engine, sample)
+        stranger = (await asyncio.to_thread(docker, container_engine.url, "create", image)).stdout.strip()
+        run = await plane.ended(run_id)
+        left = await asyncio.to_thread(left_of, container_engine, plane, sample, run_id)
+        await asyncio.to_thread(docker, container_engine.url, "rm", stranger)
+        await asyncio.to_thread(docker, container_engine.url, "rmi", "--force", image)
+        assert _tasks(run)["discard"] == "failed"
+        assert left == [image]
+
 
 class TestMigrations:
     async def test_they_run_in_the_image_with_the_secrets_of_the_service(self, plane: Plane, sample: Sample) -> None:
@@ -160,13 +198,31 @@ class TestMigrations:
 
 
 class TestBadDays:
-    async def test_a_container_stopped_by_hand_is_noticed_and_is_no_fault_of_the_release(
-        self, plane: Plane, sample: Sample, container_engine: TestEngine
+    @pytest.mark.parametrize("how", ["kill", "stop", "pause"])
+    async def test_a_container_ended_or_frozen_by_hand_is_noticed_and_is_no_fault_of_the_release(
+        self, plane: Plane, sample: Sample, container_engine: TestEngine, how: str
     ) -> None:
         sample.release("v1.0.0", contained())
         await plane.add(sample)
         await plane.deploy(sample, "v1.0.0")
         (found,) = await asyncio.to_thread(inspect, container_engine, sample)
-        await asyncio.to_thread(docker, container_engine.url, "kill", found["Id"])
+        await asyncio.to_thread(docker, container_engine.url, how, found["Id"])
         (incident,) = await until(lambda: plane.incidents(sample), "it is noticed")
         assert incident["found_by"] == "host"
+        assert not (await plane.get("/quarantine"))["items"]
+
+
+def left_of(engine: TestEngine, plane: Plane, sample: Sample, run_id: str) -> list[str]:
+    """What a build has left: images, containers of the run, folders."""
+    containers = docker(engine.url, "ps", "--all", "--quiet", "--filter", f"label=interlock.run={run_id}").stdout.split()
+    folders = [str(folder) for folder in (plane.home / "bundles" / sample.name).glob("*")]
+    return [*_images(engine, sample), *containers, *folders]
+
+
+def _images(engine: TestEngine, sample: Sample) -> list[str]:
+    wanted = ("--no-trunc", "--quiet", "--filter", f"label=interlock.service={sample.name}")
+    return list(dict.fromkeys(docker(engine.url, "images", *wanted).stdout.split()))
+
+
+def _tasks(run: dict[str, Any]) -> dict[str, str]:
+    return {task["id"]: task["status"] for task in run["tasks"]}

@@ -57,6 +57,34 @@ async def test_a_removed_container_comes_back_from_the_pinned_image(
     assert await plane.ask(sample, environment="production") == (200, "v1.0.0")
 
 
+@pytest.mark.parametrize("how", ["stop", "pause"])
+async def test_a_container_that_is_stopped_or_frozen_by_hand_is_started_again_and_the_old_one_ended(
+    plane: Plane, sample: Sample, container_engine: TestEngine, how: str
+) -> None:
+    serving = await deployed(plane, sample, "production", contained())
+    (before,) = await asyncio.to_thread(inspect, container_engine, sample)
+    await on(container_engine, how, before["Id"])
+    await healed(plane, sample, "production", serving["deployment_id"])
+    assert await plane.ask(sample, environment="production") == (200, "v1.0.0")
+    (after,) = await asyncio.to_thread(inspect, container_engine, sample)
+    assert after["Id"] != before["Id"]
+    assert await on(container_engine, "inspect", "--format", "{{.State.Status}}", before["Id"]) == "exited"
+    assert not (await plane.get("/quarantine"))["items"]
+
+
+async def test_a_frozen_container_is_named_and_no_drift_any_more_once_it_goes_on(
+    plane: Plane, sample: Sample, container_engine: TestEngine
+) -> None:
+    await deployed(plane, sample, "staging", contained())
+    (container,) = await asyncio.to_thread(inspect, container_engine, sample)
+    await on(container_engine, "pause", container["Id"])
+    seen = await found(plane, sample, "stopped")
+    assert "it is paused" in seen["drifts"][0]["detail"]
+    await on(container_engine, "unpause", container["Id"])
+    await gone(plane, sample)
+    assert await plane.ask(sample) == (200, "v1.0.0")
+
+
 async def test_a_container_replaced_under_its_name_by_another_image_is_taken_out_again(
     plane: Plane, sample: Sample, container_engine: TestEngine
 ) -> None:

@@ -104,6 +104,26 @@ async def test_a_command_that_fails_or_takes_too_long_is_a_conflict(tools: Toolb
     assert late.value.code == "command_timeout"
 
 
+async def test_what_commands_left_of_an_image_is_removed_and_what_they_printed_is_kept(
+    engine: DockerEngine, busybox: str
+) -> None:
+    kept: dict[str, str] = {}
+    tools = Toolbox(container_tools(engine, SECRETS.get, kept.__setitem__))
+    commands = [["/bin/echo", "one"], ["/bin/sh", "-c", "echo $PASSWORD; exit 3"]]
+    with pytest.raises(Conflict):
+        await act(tools, "container.run", "run-1", image=busybox, commands=commands, secrets={"PASSWORD": "db/password"})
+    await act(tools, "container.start", "start-1", image=busybox, command=["/bin/sleep", "600"])
+    other = Call(scope=system_scope("tests"), run_id="run_2", task_id="task", key="of-another-run")
+    run: Tool[Any, Any] = tools.get("container.run")
+    await run.act(other, to_input(run, {"image": busybox, "commands": [["/bin/true"]]}))
+    remove = {"image": busybox}
+    assert await probe(tools, "container.remove", "remove-1", **remove) == NotDone()
+    assert await act(tools, "container.remove", "remove-1", **remove) == remove
+    assert await probe(tools, "container.remove", "remove-1", **remove) == Done(remove)
+    assert kept == {"run-1": "one\n", "run-1-2": "***\n"}
+    assert set(await engine.list()) == {"start-1", "of-another-run"}
+
+
 async def test_a_service_is_started_once_and_stopped(engine: DockerEngine, tools: Toolbox, busybox: str) -> None:
     port = free_port()
     command = [

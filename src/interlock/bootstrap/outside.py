@@ -65,7 +65,7 @@ def toolbox(outside: Outside, settings: Settings, environ: Mapping[str, str]) ->
         [
             *process_tools(outside.host, base, outside.secret),
             *image_tools(outside.containers, outside.build_logs.take),
-            *container_tools(outside.containers, outside.secret),
+            *container_tools(outside.containers, outside.secret, outside.build_logs.keep),
             Checkout(outside.git),
             RemoveCheckout(outside.git),
             HttpCheck(outside.http),

@@ -27,11 +27,14 @@ class Building:
         return await context.call("git.checkout", context.inputs)
 
     async def discard(self, context: TaskContext) -> dict[str, Any]:
-        """Take a half-built folder away, and the image that was built of it."""
+        """Take a half-built folder away, and the image that was built of it with the containers in which it was tested."""
         image = context.inputs.pop("image", None)
+        # First, so that it goes even where somebody else uses the image by now.
+        removed = await context.call("git.remove_checkout", context.inputs)
         if image:
+            await context.call("container.remove", {"image": image})
             await context.call("image.remove", {"image": image})
-        return await context.call("git.remove_checkout", context.inputs)
+        return removed
 
     async def command(self, context: TaskContext) -> dict[str, Any]:
         """One of the module's commands: install, build or test."""

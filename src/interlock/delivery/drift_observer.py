@@ -203,7 +203,7 @@ class DriftObserver:
         found: dict[str, tuple[ProcessStatus, Sighting | None]] = {}
         for instance in deployment.instances:
             sighting = survey.get(instance.key)
-            if sighting is None:
+            if sighting is None or sighting.is_paused:
                 found[instance.key] = (await self._targets.of(deployment.target).status(instance.key), None)
             else:
                 self._identities.setdefault(instance.key, sighting.identity)

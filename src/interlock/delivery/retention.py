@@ -85,9 +85,10 @@ class Retention:
         kept = {instance.key for item in serving for instance in item.instances}
         removed = 0
         for key, status in (await workloads.list()).items():
+            # What was frozen from outside is there, whatever it is worth.
+            has_ended = status.state in {"exited", "lost"} and status.pid is None
             ended_at = status.ended_at or status.started_at
-            has_ended = status.state in {"exited", "lost"} and ended_at and from_text(ended_at) < oldest
-            if has_ended and key not in kept:
+            if has_ended and ended_at and from_text(ended_at) < oldest and key not in kept:
                 await workloads.remove(key)
                 removed += 1
         return removed

@@ -11,7 +11,7 @@ _WITH_OUTPUT = frozenset({"command.run", "process.start", "container.run", "cont
 
 
 class BuildLog(Protocol):
-    """What image builds printed."""
+    """What image builds printed, and containers that were removed since."""
 
     async def log(self, key: str, offset: int, limit_bytes: int) -> LogChunk: ...
 
@@ -32,4 +32,8 @@ class TaskLogs:
         if entry.tool == "image.build":
             return entry.key, await self._builds.log(entry.key, offset, limit_bytes)
         workloads = self._targets.of("container" if entry.tool.startswith("container.") else "process")
-        return entry.key, await workloads.log(entry.key, offset, limit_bytes)
+        chunk = await workloads.log(entry.key, offset, limit_bytes)
+        if entry.tool == "container.run" and not chunk.next_offset:
+            # Removed with its image, where its output was kept.
+            chunk = await self._builds.log(entry.key, offset, limit_bytes)
+        return entry.key, chunk

@@ -225,6 +225,21 @@ class ContainerBehaviour:
         async with started(engine, "a", service(image, STAYS)):
             assert (await engine.survey())["a"].identity != first["a"].identity
 
+    async def test_the_jobs_of_an_image_are_told_by_their_labels_once_they_have_ended(
+        self, engine: ContainerEngine, image: str
+    ) -> None:
+        labels = {"about": "jobs", "of": "one"}
+        await engine.start("ended", job(image, SAYS, labels=labels))
+        await engine.wait("ended", PATIENCE_S)
+        await engine.start("others", job(image, SAYS, labels={"about": "jobs", "of": "another"}))
+        await engine.wait("others", PATIENCE_S)
+        await engine.start("served", service(image, SAYS, labels=labels))
+        await engine.wait("served", PATIENCE_S)
+        async with started(engine, "goes-on", job(image, STAYS, labels=labels)):
+            assert list(await engine.ended_jobs(image, labels)) == ["ended"]
+        assert list(await engine.ended_jobs(image, labels)) == ["ended", "goes-on"]
+        assert list(await engine.ended_jobs("sha256:" + 64 * "0", labels)) == []
+
     async def test_only_what_has_ended_can_be_removed(self, engine: ContainerEngine, image: str) -> None:
         async with started(engine, "gone", service(image, STAYS)):
             with refused(Conflict, "process_running"):

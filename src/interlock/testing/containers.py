@@ -159,6 +159,17 @@ class FakeEngine:
             raise Conflict("process_running", "the container still runs", where=key, hint="stop it first")
         self._containers.pop(key, None)
 
+    async def ended_jobs(self, image: str, labels: Mapping[str, str]) -> Sequence[str]:
+        self._answer()
+        return [
+            key
+            for key, each in sorted(self._containers.items())
+            if each.spec.kind == "job"
+            and each.image_id == image
+            and each.status.state not in _STOPS
+            and labels.items() <= each.spec.labels.items()
+        ]
+
     async def build(self, spec: BuildSpec, on_output: OnOutput) -> str:
         self._answer()
         self._make_room()

@@ -38,7 +38,7 @@ class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     ``absent``: nothing was ever started under the key. ``starting``: its supervisor has not yet recorded a process, or waits
     before it restarts a service. ``exited``: it ended for good (``reason`` says how). ``lost``: its supervisor is gone without
-    a word and nothing of it runs. ``unknown``: it cannot be told, or the supervisor is gone and something of it still runs,
+    a word and nothing of it runs, or somebody outside stopped it, or froze it (then there is a ``pid``). ``unknown``: it cannot be told, or the supervisor is gone and something of it still runs,
     which `Host.stop` ends (``message`` says which).
     """
 
@@ -69,6 +69,8 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     identity: str
     image: str = ""
     labels: dict[str, str] = {}
+    is_paused: bool = False
+    """Somebody froze it: it is there, and does nothing."""
 
 
 class LogChunk(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ import msgspec
 from interlock.core.errors import Conflict, Unavailable
 from interlock.tools.endings import ending, job_failure, tail_of
 from interlock.tools.model import Call, Done, Effect, Keying, NotDone, Probe, Tool, Unknown
-from interlock.tools.ports import Host, ProcessSpec, Workloads
+from interlock.tools.ports import Host, ProcessSpec, ProcessStatus, Workloads
 from interlock.tools.secrets import SecretSource, secret_values
 
 PORT_PLACEHOLDER = "{port}"
@@ -189,13 +189,13 @@ class StopProcess:
 
     async def act(self, call: Call, arguments: StopInput) -> StopOutput:
         status = await self._host.stop(arguments.key, arguments.grace_s)
-        if status.state in {"running", "starting", "unknown"}:
+        if _may_run(status):
             raise Unavailable("not_stopped", f"{arguments.key} is still {status.state}", where=call.task_id)
         return StopOutput(exit_code=status.exit_code, reason=status.reason)
 
     async def probe(self, call: Call, arguments: StopInput) -> Probe:
         status = await self._host.status(arguments.key)
-        if status.state in {"running", "starting", "unknown"}:
+        if _may_run(status):
             return NotDone()
         return Done({"exit_code": status.exit_code, "reason": status.reason})
 
@@ -207,6 +207,11 @@ class StopProcess:
 def process_tools(host: Host, base: Mapping[str, str], secrets: SecretSource) -> list[Tool[Any, Any]]:
     """The tools of this module on ``host``. ``base`` is the environment that every process gets beneath its own."""
     return [RunCommand(host, base, secrets), StartProcess(host, base, secrets), StopProcess(host)]
+
+
+def _may_run(status: ProcessStatus) -> bool:
+    """Also where it was frozen from outside, and counts as lost."""
+    return status.state in {"running", "starting", "unknown"} or status.pid is not None
 
 
 def _with_port(command: list[str], port: int | None) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 So a call never depends on what became of an earlier one: an engine that ended and came back is simply asked again.
 """
 
+import asyncio
 import json
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -144,5 +145,6 @@ def _without_error(progress: Data) -> Data:
 
 
 async def _pieces(body: IO[bytes]) -> AsyncIterator[bytes]:
-    while piece := body.read(_PIECE_BYTES):
+    # What is large lies on a disk.
+    while piece := await asyncio.to_thread(body.read, _PIECE_BYTES):
         yield piece

@@ -3,8 +3,8 @@
 import os
 import tarfile
 import tempfile
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -14,13 +14,16 @@ from interlock.core.errors import Invalid, Unavailable
 from interlock.tools.containers.ports import BuildSpec
 
 IGNORE_FILE = ".dockerignore"
+_HISTORY = ".git"
 _GIVEN = ".interlock.Dockerfile"
 _IN_MEMORY_BYTES = 8 * 1024 * 1024
 
 
-@contextmanager
-def pack_context(spec: BuildSpec) -> Generator[tuple[IO[bytes], str]]:
-    """The archive, read from its beginning, and the path of the Dockerfile in it. Raises Invalid ``build_context``."""
+def pack_context(spec: BuildSpec) -> tuple[IO[bytes], str]:
+    """The archive, read from its beginning and closed by whoever asked, and the path of the Dockerfile in it.
+
+    Takes as long as the folder is large. Raises Invalid ``build_context``.
+    """
     folder = Path(spec.folder)
     dockerfile = _GIVEN if spec.dockerfile_text else _inside(spec.dockerfile)
     if not folder.is_dir():
@@ -28,17 +31,19 @@ def pack_context(spec: BuildSpec) -> Generator[tuple[IO[bytes], str]]:
     if not spec.dockerfile_text and not (folder / dockerfile).is_file():
         raise Invalid("build_context", f"there is no {dockerfile} in the folder", where=spec.tag)
     ignored = Ignored(_ignore_text(folder) if spec.ignore_text is None else spec.ignore_text)
-    with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as buffer:
+    with ExitStack() as unless_packed:
+        buffer = unless_packed.enter_context(tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES))
         try:
             with tarfile.open(fileobj=buffer, mode="w") as archive:
                 for path in _files(folder, ignored, dockerfile):
                     _add(archive, folder, path)
                 if spec.dockerfile_text:
                     _add_text(archive, dockerfile, spec.dockerfile_text)
+            buffer.seek(0)
         except OSError as error:
             raise Unavailable("storage", f"the folder cannot be packed: {error}", where=spec.folder) from error
-        buffer.seek(0)
-        yield buffer, dockerfile
+        unless_packed.pop_all()
+        return buffer, dockerfile
 
 
 def _inside(path: str) -> str:
@@ -58,6 +63,10 @@ def _files(folder: Path, ignored: Ignored, dockerfile: str) -> Iterator[str]:
     """Paths below the folder in a fixed order, folders before what is in them. Links are named, never followed."""
     for place, folders, names in os.walk(folder):
         base = PurePosixPath(os.path.relpath(place, folder))
+        if place == str(folder):
+            # The history, or the way to it: of no use in an image, and it may hold what was taken out of the files since.
+            folders[:] = [name for name in folders if name != _HISTORY]
+            names = [name for name in names if name != _HISTORY]
         folders.sort()
         for name in sorted([*names, *folders]):
             path = str(base / name)

@@ -4,10 +4,11 @@ import asyncio
 import re
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from interlock.adapters.containers.configuration import (
+    KIND_LABEL,
     container_configuration,
     container_name,
     found_name,
@@ -23,7 +24,17 @@ from interlock.adapters.containers.connection import ANSWER_S, Connection, Data,
 from interlock.adapters.containers.failures import translated
 from interlock.adapters.containers.folders import folders_archive, holder_configuration, holder_name, owner
 from interlock.adapters.containers.images import Images, Instance, RegistryAuth, no_registry_auth
-from interlock.adapters.containers.observation import NO_SPACE, is_marked, never_ran, observe
+from interlock.adapters.containers.observation import (
+    LIVE,
+    NO_SPACE,
+    events_query,
+    is_live,
+    is_marked,
+    needs_events,
+    never_ran,
+    observe,
+    told_by_events,
+)
 from interlock.adapters.containers.output import Anchor, chunk, place, take_apart
 from interlock.core.canonical import canonical_json
 from interlock.core.errors import Conflict, Unavailable
@@ -38,7 +49,7 @@ _AWAY_S = 30.0
 """How long `wait` puts up with an engine that does not answer."""
 _POLL_S = 0.2
 _LOOKS_AT_ONCE = 8
-_LIVE = ("running", "paused", "restarting")
+_NOT_LIVE = ("created", "exited", "dead")
 _NO_INIT = re.compile(r"docker-init|init binary|catatonit", re.IGNORECASE)
 
 
@@ -55,6 +66,8 @@ class DockerEngine(Images):
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._starting: set[str] = set()
         self._anchors: dict[str, Anchor] = {}
+        self._ends: dict[str, tuple[str, bool | None]] = {}
+        """Container -> when it ended, and whether by hand."""
         self._has_init = True
 
     async def start(self, key: str, spec: ContainerSpec) -> ProcessStatus:
@@ -72,9 +85,9 @@ class DockerEngine(Images):
         name = found_name(self._instance, key)
         try:
             found = await self._inspect(name)
+            status = await self._observe(found) if found else ProcessStatus(state="absent")
         except (Unavailable, Refusal) as error:
             return ProcessStatus(state="unknown", message=str(error))
-        status = observe(found) if found else ProcessStatus(state="absent")
         is_starting = status.state == "absent" and key in self._starting
         return ProcessStatus(state="starting") if is_starting else status
 
@@ -94,13 +107,16 @@ class DockerEngine(Images):
         name = found_name(self._instance, key)
         with translated(key):
             found = await self._inspect(name)
-            if found is None or observe(found).state not in {"running", "starting"}:
+            if found is None or not is_live(found):
                 return await self.status(key)
             if name in found["Id"] and found["Config"]["Labels"].get(INSTANCE_LABEL) != self._instance:
                 raise Conflict("not_ours", f"{key} belongs to somebody else", where=key)
             grace = whole_seconds(grace_s) if grace_s is not None else int(found["Config"].get("StopTimeout") or 10)
             await self._mark(name, found)
             try:
+                if found["State"]["Status"] == "paused":
+                    # Not every engine can stop what is frozen.
+                    await self._ask("POST", f"containers/{name}/unpause")
                 await self._ask("POST", f"containers/{name}/stop", params={"t": grace}, timeout_s=grace + _STOP_MARGIN_S)
             except Refusal as refusal:
                 if refusal.status != 404:
@@ -141,20 +157,30 @@ class DockerEngine(Images):
         found: dict[str, Data] = {}
         with translated("containers"):
             for wanted in (label_filter(self._instance), name_filter(self._instance)):
-                filters = wanted | {"status": list(_LIVE)}
+                filters = wanted | {"status": list(LIVE)}
                 params = {"filters": canonical_json(filters).decode()}
                 found |= {each["Id"]: each for each in await self._ask("GET", "containers/json", params=params)}
         return {key_of(self._instance, each["Names"], each["Id"]): _sighting(each) for each in found.values()}
+
+    async def ended_jobs(self, image: str, labels: Mapping[str, str]) -> Sequence[str]:
+        wanted = {**labels, INSTANCE_LABEL: self._instance, KIND_LABEL: "job"}
+        filters = {"label": [f"{name}={value}" for name, value in wanted.items()], "status": list(_NOT_LIVE)}
+        params = {"all": "true", "filters": canonical_json(filters).decode()}
+        with translated("containers"):
+            found: list[Data] = await self._ask("GET", "containers/json", params=params)
+        return sorted(key_of(self._instance, each["Names"], each["Id"]) for each in found if each["ImageID"] == image)
 
     async def remove(self, key: str) -> None:
         name = container_name(self._instance, key)
         async with self._turn(key):
             with translated(key):
                 found = await self._inspect(name)
-                if found is not None and observe(found).state in {"running", "starting"}:
+                if found is not None and is_live(found):
                     raise Conflict("process_running", "the container still runs", where=key, hint="stop it first")
                 await self._delete(name)
                 await self._delete(holder_name(name))
+            if found is not None:
+                self._ends.pop(found["Id"], None)
             self._anchors.pop(key, None)
 
     async def ping(self) -> EngineInfo:
@@ -182,6 +208,17 @@ class DockerEngine(Images):
             if refusal.status == 404:
                 return None
             raise
+
+    async def _observe(self, found: Data) -> ProcessStatus:
+        """What became of it; told from the engine's events where those are needed, which are soon forgotten and so kept in mind."""
+        if not needs_events(found):
+            return observe(found)
+        container_id, ended_at = found["Id"], found["State"]["FinishedAt"]
+        known_end, is_by_hand = self._ends.get(container_id, ("", None))
+        if known_end != ended_at:
+            is_by_hand = told_by_events(await self._connection.read("events", events_query(found)))
+            self._ends[container_id] = (ended_at, is_by_hand)
+        return observe(found, is_by_hand)
 
     async def _create(self, name: str, key: str, spec: ContainerSpec, user: str) -> None:
         """The engine takes one container a name. One that never ran is what a death between making and starting left behind."""
@@ -283,7 +320,9 @@ class DockerEngine(Images):
 
 
 def _sighting(found: Data) -> Sighting:
-    return Sighting(identity=f"container {found['Id'][:12]}", image=found["ImageID"], labels=found["Labels"] or {})
+    is_paused = found["State"] == "paused"
+    identity = f"container {found['Id'][:12]}"
+    return Sighting(identity=identity, image=found["ImageID"], labels=found["Labels"] or {}, is_paused=is_paused)
 
 
 def _exists(key: str) -> Conflict:

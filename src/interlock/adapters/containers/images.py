@@ -153,7 +153,8 @@ class Images:
 
     async def _build(self, spec: BuildSpec, take: OnOutput) -> str:
         image_id = ""
-        with await asyncio.to_thread(pack_context, spec) as (context, dockerfile):
+        context, dockerfile = await asyncio.to_thread(pack_context, spec)
+        with context:
             params = {
                 "t": spec.tag,
                 "dockerfile": dockerfile,

@@ -105,6 +105,7 @@ def _take_away(plan: Blueprint, task_id: str, title: str, checkout: dict[str, An
     inputs = checkout
     if plan.facts.image is not None:
         inputs = checkout | outputs("image", "image")
+        plan.grant(task_id, "container.remove", image=ANYTHING)
         plan.grant(task_id, "image.remove", image=ANYTHING)
     plan.grant_exactly(task_id, "git.remove_checkout", checkout)
     return plan.add(task_id, "discard_build", title, Effect.WRITE, inputs, takes_back=_steps(plan), **options)

@@ -1,6 +1,6 @@
 """What the container tools need from the outside: an engine that builds images and runs containers under keys."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -120,6 +120,10 @@ class ContainerEngine(Workloads, Protocol):
 
         Raises Conflict ``process_exists`` when the key was used before, Conflict ``image_missing``, Invalid ``container_spec``.
         """
+        ...
+
+    async def ended_jobs(self, image: str, labels: Mapping[str, str]) -> Sequence[str]:
+        """The keys of jobs of the image with this id that bear these labels and do not run: they ended, or never began."""
         ...
 
     async def build(self, spec: BuildSpec, on_output: OnOutput) -> str:

@@ -5,7 +5,7 @@ name, and knows afterwards what became of it.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -23,6 +23,17 @@ RUN_LABEL = "interlock.run"
 AWAY_S = 30.0
 """How long a probe puts up with an engine that does not answer."""
 POLL_S = 0.2
+
+
+KEPT_BYTES = 1024 * 1024
+"""Of what a container printed that is removed: its end."""
+
+KeepOutput = Callable[[str, str], None]
+"""Takes the key of a container and what it printed."""
+
+
+def _nobody(_key: str, _text: str) -> None:
+    pass
 
 
 class RunContainerInput(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,14 +69,14 @@ class RunContainer:
         output_bytes, key = 0, call.key
         for number, command in enumerate(arguments.commands):
             key = _key(call, number)
-            status = await self._run(key, command, arguments)
+            status = await self._run(call.run_id, key, command, arguments)
             tail = await tail_of(self._engine, key)
             if (status.state, status.reason) != ("exited", "completed"):
                 raise job_failure(status, [command], arguments.timeout_s, tail)
             output_bytes += await length_of(self._engine, key)
         return CommandOutput(key=key, tail=await tail_of(self._engine, key), output_bytes=output_bytes, dropped_bytes=0)
 
-    async def _run(self, key: str, command: list[str], arguments: RunContainerInput) -> ProcessStatus:
+    async def _run(self, run_id: str, key: str, command: list[str], arguments: RunContainerInput) -> ProcessStatus:
         spec = ContainerSpec(
             kind="job",
             image=arguments.image,
@@ -74,7 +85,7 @@ class RunContainer:
             secret_variables=tuple(arguments.secrets),
             limits=arguments.limits,
             writable=tuple(arguments.writable),
-            labels=arguments.labels,
+            labels=arguments.labels | {RUN_LABEL: run_id},
         )
         try:
             await self._engine.start(key, spec)
@@ -178,9 +189,50 @@ class StopContainer(StopProcess):
     output = StopOutput
 
 
-def container_tools(engine: ContainerEngine, secrets: SecretSource) -> list[Tool[Any, Any]]:
-    """The tools of this module on ``engine``."""
-    return [RunContainer(engine, secrets), StartContainer(engine, secrets), StopContainer(engine)]
+class RemoveContainersInput(msgspec.Struct, frozen=True, kw_only=True):
+    """``image`` is an id."""
+
+    image: str
+
+
+class RemovedContainers(msgspec.Struct, frozen=True, kw_only=True):
+    image: str
+
+
+class RemoveContainers:
+    """``container.remove``: take away what `RunContainer` left of an image in its run, so that the image can go too. What they
+    printed is kept elsewhere. Containers of services, of other runs and of other people are not touched."""
+
+    name = "container.remove"
+    effect = Effect.WRITE
+    keying: Keying = "keyed"
+    input = RemoveContainersInput
+    output = RemovedContainers
+
+    def __init__(self, engine: ContainerEngine, keep: KeepOutput) -> None:
+        self._engine = engine
+        self._keep = keep
+
+    async def act(self, call: Call, arguments: RemoveContainersInput) -> RemovedContainers:
+        for key in await self._left(call, arguments):
+            self._keep(key, (await self._engine.log(key, -KEPT_BYTES, KEPT_BYTES)).text)
+            await self._engine.remove(key)
+        return RemovedContainers(image=arguments.image)
+
+    async def probe(self, call: Call, arguments: RemoveContainersInput) -> Probe:
+        return NotDone() if await self._left(call, arguments) else Done({"image": arguments.image})
+
+    async def abort(self, call: Call, arguments: RemoveContainersInput) -> None:
+        """A removal that was begun is left to end."""
+
+    async def _left(self, call: Call, arguments: RemoveContainersInput) -> Sequence[str]:
+        return await self._engine.ended_jobs(arguments.image, {RUN_LABEL: call.run_id})
+
+
+def container_tools(engine: ContainerEngine, secrets: SecretSource, keep: KeepOutput = _nobody) -> list[Tool[Any, Any]]:
+    """The tools of this module on ``engine``; ``keep`` gets what containers printed before they are removed."""
+    jobs = (RunContainer(engine, secrets), RemoveContainers(engine, keep))
+    return [*jobs, StartContainer(engine, secrets), StopContainer(engine)]
 
 
 async def _known(engine: ContainerEngine, key: str) -> ProcessStatus:
