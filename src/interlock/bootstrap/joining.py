@@ -121,7 +121,7 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         DriftQuestions(database, inbox),
         clock,
     )
-    notifying = join_notifications(settings, database, events, journal_feed, inbox, clock, outside.secret)
+    notifying = join_notifications(settings, database, events, journal_feed, inbox, tenancy, clock, outside.secret)
     capturing = Capturing(database, events, delivery, incidents, targets, sources.history, clock)
     drills = Drills(database, events, inbox)
     subscribe_plans(
