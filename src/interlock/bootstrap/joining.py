@@ -40,6 +40,7 @@ from interlock.delivery.watcher import Watcher
 from interlock.events.service import Events
 from interlock.faces.http.services import Services
 from interlock.inbox.service import Inbox
+from interlock.plans.answering import Answering
 from interlock.plans.approval import ApprovalRules
 from interlock.plans.containing import Containing
 from interlock.plans.drift_questions import DriftQuestions
@@ -150,6 +151,7 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         logs=Logs(delivery, targets, clock),
         sources=sources,
         inbox=inbox,
+        answering=Answering(inbox, plans, shelf, runs, rules, environments, tenancy, clock),
         notifications=notifying.service,
         audit=audit,
         events=events,
