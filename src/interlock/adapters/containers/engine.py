@@ -64,6 +64,8 @@ class DockerEngine(Images):
             user = user_of(spec, (await self._inspect_image(spec.image))["Config"].get("User") or "")
         async with self._turn(key):
             with translated(key):
+                if spec.joins:
+                    await self._check_runs(spec.joins)
                 await self._create(name, key, spec, user)
                 await self._start(name, key, spec, user)
             return await self.status(key)
@@ -182,6 +184,11 @@ class DockerEngine(Images):
             if refusal.status == 404:
                 return None
             raise
+
+    async def _check_runs(self, key: str) -> None:
+        found = await self._inspect(container_name(self._instance, key))
+        if found is None or observe(found).state != "running":
+            raise Conflict("not_running", f"{key} does not run, and nothing can join it", where=key)
 
     async def _create(self, name: str, key: str, spec: ContainerSpec, user: str) -> None:
         """The engine takes one container a name. One that never ran is what a death between making and starting left behind."""
