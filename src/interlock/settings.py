@@ -58,8 +58,8 @@ class Settings(BaseSettings):
     container_node_image: str = Field(default="node:22-slim", min_length=1)
     prometheus_url: str | None = Field(default=None, pattern=r"^https?://\S+$", description="Where queries in PromQL go.")
     prometheus_max_age_s: float = Field(default=150, gt=0, le=300, description="Older samples say nothing of now.")
-    notify_allow: Annotated[tuple[str, ...], NoDecode] = _comma_separated(
-        "localhost,127.0.0.1,::1", "Names of receivers, with * for any letters, that may lead to an address that is not public."
+    notify_allow: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Names of receivers, with * for any letters, that may lead to an address that is not public."
     )
     notify_retry_delays_s: Annotated[tuple[int, ...], NoDecode] = Field(
         default=(0, 30, 300, 1200, 3600), description="After each failure; up to twice as long, by chance."

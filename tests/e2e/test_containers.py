@@ -58,6 +58,13 @@ def inspect(engine: TestEngine, sample: Sample) -> list[dict[str, Any]]:
     return json.loads(docker(engine.url, "inspect", *ids).stdout) if ids else []
 
 
+def jobs(engine: TestEngine, sample: Sample) -> list[dict[str, Any]]:
+    """The engine's own words about the service's containers that ran to their end."""
+    filters = [f"--filter=label=interlock.service={sample.name}", "--filter=label=interlock.kind=job"]
+    ids = docker(engine.url, "ps", "--all", "--quiet", "--no-trunc", *filters).stdout.split()
+    return json.loads(docker(engine.url, "inspect", *ids).stdout) if ids else []
+
+
 class TestRollOut:
     async def test_it_is_built_sent_to_the_registry_and_runs_closed_but_for_what_is_said(
         self, plane: Plane, sample: Sample, container_engine: TestEngine
@@ -121,6 +128,37 @@ class TestRollOut:
         async with plane.traffic(sample, pause_s=0.002):
             run = await plane.do(f"deploy {sample.name} v1.1.0 to staging")
         assert (run["status"], run["error"]["code"]) == ("rolled_back", "analysis_failed")
+        assert (await plane.ask(sample)) == (200, "v1.0.0")
+
+    async def test_commands_of_smoke_tests_run_in_the_image_beside_the_service_and_within_its_limits(
+        self, plane: Plane, sample: Sample, container_engine: TestEngine
+    ) -> None:
+        ask = (
+            "import os, pathlib, urllib.request;"
+            "print(urllib.request.urlopen(os.environ['SERVICE_URL'] + '/').read().decode(),"
+            " pathlib.Path('/sys/fs/cgroup/pids.max').read_text() if pathlib.Path('/sys/fs/cgroup/pids.max').exists() else '',"
+            " os.getuid() != 0, pathlib.Path('/.dockerenv').exists(), {port})"
+        )
+        smoke = [{"name": "asks", "command": ["python3", "-c", ask], "expect_text": "v1.0.0"}]
+        module = contained(smoke_tests=smoke, replicas=2, resources={"pids": 64})
+        sample.release("v1.0.0", module)
+        await plane.add(sample)
+        run = await plane.deploy(sample, "v1.0.0")
+        assert next(task for task in run["tasks"] if task["id"] == "smoke-staging")["output"] == {"passed": ["asks"]}
+        (job,) = await asyncio.to_thread(jobs, container_engine, sample)
+        (server, _) = sorted(await asyncio.to_thread(inspect, container_engine, sample), key=lambda each: each["Created"])
+        assert job["HostConfig"]["NetworkMode"] == f"container:{server['Id']}"
+        assert (job["HostConfig"]["PidsLimit"], job["HostConfig"]["ReadonlyRootfs"]) == (64, True)
+        assert job["Image"] == server["Image"]
+
+    async def test_a_smoke_command_that_fails_in_the_image_takes_the_release_back(self, plane: Plane, sample: Sample) -> None:
+        smoke = [{"name": "is there", "command": "python3 -c 'raise SystemExit(\"not here\")'"}]
+        sample.release("v1.0.0", contained())
+        sample.release("v1.1.0", contained(smoke_tests=smoke))
+        await plane.add(sample)
+        await plane.deploy(sample, "v1.0.0")
+        run = await plane.do(f"deploy {sample.name} v1.1.0 to staging")
+        assert (run["status"], run["error"]["code"]) == ("rolled_back", "smoke_tests_failed")
         assert (await plane.ask(sample)) == (200, "v1.0.0")
 
     async def test_a_dockerfile_of_the_repository_is_used_as_it_is(

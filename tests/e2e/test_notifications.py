@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from harness.people import people
 from harness.plane import MakePlane, Plane, until
 from harness.receivers import HookReceiver, MailServer
 from harness.sample import Sample
 from harness.server import Server
 from interlock.notifications import signing
+from interlock.settings import Settings
 
 CHANNELS = "/notifications/channels"
 
@@ -105,8 +107,51 @@ class TestNotifications:
         await plane.call("DELETE", f"{CHANNELS}/ops")
         assert (await plane.get(f"/notifications/deliveries/{item['delivery_id']}"))["state"] == "cancelled"
 
+    async def test_where_events_go_and_under_which_secret_is_the_owners_to_say(
+        self, plane: Plane, receiver: HookReceiver
+    ) -> None:
+        await add(plane, "ops", "webhook", receiver.url, "plan.*")
+        (maria,) = await people(plane, "maria")
+        asked = [
+            add(maria, "mine", "webhook", receiver.url, "*", status=403),
+            maria.call("DELETE", f"{CHANNELS}/ops", 403),
+            maria.post(f"{CHANNELS}/ops/rotate", {}, 403),
+            maria.post(f"{CHANNELS}/ops/enable", {}, 403),
+        ]
+        refused = [await answer for answer in asked]
+        assert [item["code"] for item in refused] == ["owner_only"] * 4
+        assert refused[0]["title"] == "maria may not add channels: only the owner may"
+        events = (await plane.get("/events", params={"subject": "access:refused"}))["items"]
+        assert "make new signing secrets" in [event["data"]["doing"] for event in events]
+        assert [item["name"] for item in (await maria.get(CHANNELS))["items"]] == ["ops"]
+        assert (await maria.post(f"{CHANNELS}/ops/test"))["state"] == "delivered"
+        assert (await maria.post(f"{CHANNELS}/ops/redrive"))["items"] == []
+        await plane.call("DELETE", f"{CHANNELS}/ops")
+        await plane.call("DELETE", "/users/maria")
+
+    async def test_what_a_receiver_answers_is_told_the_owner_alone(self, plane: Plane, receiver: HookReceiver) -> None:
+        await add(plane, "ops", "webhook", receiver.url, "plan.*")
+        (maria,) = await people(plane, "maria")
+        receiver.manner, receiver.words = "500", "the key is geheim"
+        item = await maria.post(f"{CHANNELS}/ops/test")
+        assert (item["error"], item["answer"]) == ("status 500", "")
+        assert "geheim" not in json.dumps([await maria.get("/notifications/deliveries"), await maria.get("/inbox")])
+        told = await plane.get(f"/notifications/deliveries/{item['delivery_id']}")
+        assert told["answer"] == "the key is geheim"
+        await plane.call("DELETE", f"{CHANNELS}/ops")
+        await plane.call("DELETE", "/users/maria")
+
+    async def test_nothing_leads_to_this_machine_unless_it_is_granted(
+        self, make_plane: MakePlane, receiver: HookReceiver
+    ) -> None:
+        plane = await make_plane(notify_allow=Settings().notify_allow)
+        await add(plane, "ops", "webhook", receiver.url, "plan.*")
+        item = await plane.post(f"{CHANNELS}/ops/test")
+        assert (item["state"], "INTERLOCK_NOTIFY_ALLOW=127.0.0.1" in item["error"]) == ("pending", True)
+        assert receiver.requests == []
+
     async def test_it_goes_on_after_the_control_plane_was_killed(self, tmp_path: Path, receiver: HookReceiver) -> None:
-        server = Server(tmp_path / "home", NOTIFY_TIMEOUT_S="1", NOTIFY_RETRY_DELAYS_S="0,1,1,1,1,1")
+        server = Server(tmp_path / "home", NOTIFY_ALLOW="127.0.0.1", NOTIFY_TIMEOUT_S="1", NOTIFY_RETRY_DELAYS_S="0,1,1,1,1,1")
         try:
             await server.start()
             await add(server, "ops", "webhook", receiver.url, "*")

@@ -86,6 +86,7 @@ def environment_of(folder: Path) -> dict[str, str]:
         "INTERLOCK_HOME": str(home),
         "INTERLOCK_PORT": "0",
         "INTERLOCK_DRIFT_INTERVAL_S": "0.5",
+        "INTERLOCK_NOTIFY_ALLOW": "127.0.0.1",
         "INTERLOCK_FIRST_PORT": str(first_port),
         "INTERLOCK_LAST_PORT": str(last_port),
         "GIT_AUTHOR_NAME": "reader",

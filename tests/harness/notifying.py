@@ -19,6 +19,7 @@ from interlock.notifications.model import Channel, ChannelKind, Schedule
 from interlock.notifications.ports import Carrier
 from interlock.notifications.recording import DeliveryRecorder
 from interlock.notifications.service import Notifications
+from interlock.tenancy.service import Tenancy
 
 
 class World:
@@ -43,7 +44,8 @@ class World:
         # By chance as soon as can be: a test knows when the next attempt is due.
         self.courier = Courier(database, self.events, self.inbox, sealer, clock, carriers, chosen, chance=lambda: 0.0)
         kinds: dict[ChannelKind, str] = {"webhook": "", "email": ""}
-        self.service = Notifications(database, self.events, self.inbox, sealer, clock, [self.events.feed], kinds)
+        tenancy = Tenancy(database, self.events, clock)
+        self.service = Notifications(database, self.events, self.inbox, tenancy, sealer, clock, [self.events.feed], kinds)
         self.service.on_work(self.courier.wake)
         self.events.subscribe_inside("notifications.events", DeliveryRecorder(database, clock, self.courier.wake))
 

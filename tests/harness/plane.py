@@ -188,7 +188,13 @@ class Plane(Client):
 
     def __init__(self, home: Path, environ: Mapping[str, str], clock: Clock | None = None, **options: Any) -> None:
         first, last = port_range()
-        defaults: dict[str, Any] = {"environments": ("staging", "production"), "first_port": first, "last_port": last}
+        defaults: dict[str, Any] = {
+            "environments": ("staging", "production"),
+            "first_port": first,
+            "last_port": last,
+            # Where the receivers of tests are.
+            "notify_allow": ("127.0.0.1",),
+        }
         self.settings = Settings(home=home, **(defaults | options))
         self.home = home
         self.host = LocalHost(home / "processes")

@@ -35,7 +35,7 @@ class HookReceiver:
     """An HTTP server without a framework, so that it can misbehave. ``manner`` is what it does with every request:
 
     a status such as ``200``; ``hang`` (never answers), ``drip`` (an answer without an end), ``huge`` (an answer of 50 MB),
-    ``close`` (no answer), ``redirect`` (to ``location``). ``headers`` go with every answer.
+    ``close`` (no answer), ``redirect`` (to ``location``). ``headers`` go with every answer, ``words`` with a status.
     """
 
     def __init__(self) -> None:
@@ -43,6 +43,7 @@ class HookReceiver:
         self.answer: Callable[[Hook], str] | None = None
         self.headers: dict[str, str] = {}
         self.location = ""
+        self.words = ""
         self.requests: list[Hook] = []
         self.taken: list[Hook] = []
         self.open = 0
@@ -93,7 +94,7 @@ class HookReceiver:
         status = "200" if manner in {"drip", "huge"} else "307" if manner == "redirect" else manner
         headers = self.headers | ({"Location": self.location} if manner == "redirect" else {})
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        writer.write(f"HTTP/1.1 {status} X\r\nConnection: close\r\n{lines}\r\n".encode())
+        writer.write(f"HTTP/1.1 {status} X\r\nConnection: close\r\n{lines}\r\n{self.words}".encode())
         if status.startswith("2"):
             self.taken.append(hook)
         while manner == "drip":

@@ -160,6 +160,17 @@ async def test_a_service_is_started_once_and_stopped(engine: DockerEngine, tools
     assert await probe(tools, "container.stop", "stop-1", **stop) == Done(stopped)
 
 
+async def test_a_command_that_joins_a_service_reaches_it_and_another_one_does_not(tools: Toolbox, busybox: str) -> None:
+    serve = "mkdir /tmp/www; echo hello > /tmp/www/index.html; exec httpd -f -p 127.0.0.1:8080 -h /tmp/www"
+    await act(tools, "container.start", "joined", image=busybox, command=["/bin/sh", "-c", serve])
+    ask = "for i in 1 2 3; do wget -q -O- http://127.0.0.1:8080/ && exit; sleep 1; done; exit 1"
+    asks: dict[str, Any] = {"image": busybox, "commands": [["/bin/sh", "-c", ask]]}
+    assert (await act(tools, "container.run", "asks", joins="joined", **asks))["tail"] == "hello\n"
+    with pytest.raises(Conflict):
+        await act(tools, "container.run", "alone", **asks)
+    await act(tools, "container.stop", "stop-joined", key="joined")
+
+
 async def test_a_secret_that_is_not_set_is_refused_before_anything_starts(
     engine: DockerEngine, tools: Toolbox, busybox: str
 ) -> None:

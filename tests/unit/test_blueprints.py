@@ -26,6 +26,19 @@ def straight(graph):
     return {task.id: task.needs for task in graph if task.when == "succeeded" and not task.branch}
 
 
+@pytest.mark.parametrize("action", ["deploy", "drill"])
+def test_smoke_commands_of_a_container_run_in_its_image_and_its_network(action: str):
+    box = release("v1", recipe=recipe(target="container"), image="sha256:1", container_port=8080)
+    graph, grants = lay_out(facts(action, release=box, recipe=box.recipe))
+    inputs = graph.specs["smoke-staging"].inputs
+    assert inputs["environment"]["SERVICE_URL"] == "http://127.0.0.1:8080"
+    assert inputs["inside"]["instances"] == {"$output": "start-staging.instances"}
+    (grant,) = [each for each in grants if each.task == "smoke-staging" and each.tool.endswith(".run")]
+    assert (grant.tool, grant.arguments["image"].value) == ("container.run", "sha256:1")
+    assert grant.arguments["commands"].value == [["python", "order.py", "8080"]]
+    assert grant.arguments["joins"].rule == "decided"
+
+
 def test_a_deployment_builds_proves_the_candidate_moves_the_traffic_watches_and_then_stops_the_old_one():
     assert straight(graph_of()) == {
         "checkout": (),

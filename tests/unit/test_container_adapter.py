@@ -92,6 +92,12 @@ def test_a_container_is_closed_but_for_what_is_said() -> None:
     assert host["LogConfig"]["Config"] == {"max-size": "4194304", "max-file": "3"}
 
 
+def test_what_joins_another_container_has_its_network_and_publishes_nothing() -> None:
+    found = container_configuration("plane", "key", ContainerSpec(image="sha256:1", joins="server"), "1")
+    assert found["HostConfig"]["NetworkMode"] == "container:interlock.plane.server"
+    assert found["HostConfig"]["PortBindings"] == {}
+
+
 @pytest.mark.parametrize(
     ("image_user", "user"),
     [("", "65532:65532"), ("root", "65532:65532"), ("0:0", "65532:65532"), ("node", "node"), ("1000", "1000")],
@@ -113,6 +119,8 @@ def test_nothing_runs_as_root_unless_it_is_said(image_user: str, user: str) -> N
         {"writable": ("/data/../etc",)},
         {"user": "root"},
         {"container_port": 80},
+        {"joins": "server", "port": 18000},
+        {"joins": "../server"},
         {"limits": ContainerLimits(memory_mb=1)},
         {"max_restarts": -1},
     ],
@@ -120,7 +128,7 @@ def test_nothing_runs_as_root_unless_it_is_said(image_user: str, user: str) -> N
 def test_a_specification_that_cannot_be_is_refused(fields: dict[str, object]) -> None:
     with pytest.raises(Invalid) as refusal:
         container_configuration("plane", "key", ContainerSpec(**({"image": "x"} | fields)), "1")  # type: ignore[arg-type]
-    assert refusal.value.code == "container_spec"
+    assert refusal.value.code in {"container_spec", "process_key"}
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,8 @@ def test_the_documented_defaults_and_bounds_are_those_of_the_program() -> None:
     for name, field in Settings.model_fields.items():
         said = rows[name.upper()]
         if isinstance(field.default, tuple):
-            assert said == "`" + ",".join(map(str, field.default)) + "`" or name == "inherit"
+            written = ",".join(map(str, field.default))
+            assert said == (f"`{written}`" if written else "") or name == "inherit"
         elif isinstance(field.default, int | float | str) and field.default is not None:
             assert said.strip("`").split("`")[0] == str(field.default), name
         lowest = next((bound.ge for bound in field.metadata if hasattr(bound, "ge")), None)

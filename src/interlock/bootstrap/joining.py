@@ -40,6 +40,7 @@ from interlock.delivery.watcher import Watcher
 from interlock.events.service import Events
 from interlock.faces.http.services import Services
 from interlock.inbox.service import Inbox
+from interlock.plans.answering import Answering
 from interlock.plans.approval import ApprovalRules
 from interlock.plans.containing import Containing
 from interlock.plans.drift_questions import DriftQuestions
@@ -121,7 +122,7 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         DriftQuestions(database, inbox),
         clock,
     )
-    notifying = join_notifications(settings, database, events, journal_feed, inbox, clock, outside.secret)
+    notifying = join_notifications(settings, database, events, journal_feed, inbox, tenancy, clock, outside.secret)
     capturing = Capturing(database, events, delivery, incidents, targets, sources.history, clock)
     drills = Drills(database, events, inbox)
     subscribe_plans(
@@ -150,6 +151,7 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         logs=Logs(delivery, targets, clock),
         sources=sources,
         inbox=inbox,
+        answering=Answering(inbox, plans, shelf, runs, rules, environments, tenancy, clock),
         notifications=notifying.service,
         audit=audit,
         events=events,

@@ -20,6 +20,7 @@ from interlock.notifications.recording import DeliveryRecorder
 from interlock.notifications.service import Notifications, Positioned
 from interlock.runs.feed import JournalFeed
 from interlock.settings import Settings
+from interlock.tenancy.service import Tenancy
 
 NO_MAIL = "no mail server is set: INTERLOCK_SMTP_HOST"
 
@@ -38,6 +39,7 @@ def join_notifications(
     events: Events,
     journal: JournalFeed,
     inbox: Inbox,
+    tenancy: Tenancy,
     clock: Clock,
     secret: Callable[[str], str | None],
 ) -> Notifying:
@@ -56,7 +58,7 @@ def join_notifications(
     courier = Courier(database, events, inbox, sealer, clock, carriers, terms)
     feeds: Sequence[Positioned] = (events.feed, journal)
     kinds: dict[ChannelKind, str] = {"webhook": "", "email": "" if settings.smtp_host else NO_MAIL}
-    service = Notifications(database, events, inbox, sealer, clock, feeds, kinds)
+    service = Notifications(database, events, inbox, tenancy, sealer, clock, feeds, kinds)
     service.on_work(courier.wake)
     recorder = DeliveryRecorder(database, clock, courier.wake)
     feed: Feed

@@ -178,6 +178,18 @@ class ThinTask(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: float
 
 
+class Inside(msgspec.Struct, frozen=True, kw_only=True):
+    """Where commands run that test a release in a container: in its image, in the network of the first of ``instances``, where
+    it listens on ``port``."""
+
+    image: str
+    limits: dict[str, int | float]
+    writable: list[str]
+    labels: dict[str, str]
+    instances: tuple[Instance, ...]
+    port: int | None = None
+
+
 class SmokeTask(msgspec.Struct, frozen=True, kw_only=True):
     """``port`` is where the service is asked: a leg's, or the one at which it listens if it can be told none."""
 
@@ -187,6 +199,8 @@ class SmokeTask(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     environment: dict[str, str]
     deployment_id: str | None = None
+    inside: Inside | None = None
+    """Of a release in a container; without it commands run in ``folder``, on the host."""
 
 
 class WatchTask(msgspec.Struct, frozen=True, kw_only=True):

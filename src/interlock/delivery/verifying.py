@@ -12,7 +12,7 @@ from interlock.delivery.service import Delivery
 from interlock.delivery.targets import Targets
 from interlock.delivery.traffic import point
 from interlock.runs.ports import TaskContext
-from interlock.sources.model import SmokeTest
+from interlock.sources.model import Command, SmokeTest
 
 STABLE_S = 3.0
 """How long a service without a port has to run before it counts as started."""
@@ -140,9 +140,8 @@ class Verifying:
             arguments: dict[str, Any] = {"url": f"http://127.0.0.1:{task.port}{test.path}", "expect_status": test.expect_status}
             await context.call("http.check", arguments | ({"expect_text": test.expect_text} if test.expect_text else {}))
         elif test.command is not None:
-            commands = [list(argv) for argv in test.command.on_port(task.port)]
-            arguments = {"commands": commands, "folder": task.folder, "environment": task.environment, "timeout_s": 300.0}
-            output = await context.call("command.run", arguments, name=f"smoke-{task.tests.index(test) + 1}")
+            tool, arguments = _command(task, test.command)
+            output = await context.call(tool, arguments, name=f"smoke-{task.tests.index(test) + 1}")
             if test.expect_text and test.expect_text not in output["tail"]:
                 raise Conflict("check_failed", f"{test.expect_text!r} is not in its output")
 
@@ -151,3 +150,14 @@ def _is_good(status: int, *, has_check: bool) -> bool:
     """A health check is answered 2xx. Without a declared one any answer of the service itself will do; 502 and 503 are the
     forwarder's own, and 0 is none."""
     return 200 <= status < 300 if has_check else status not in {0, 502, 503}
+
+
+def _command(task: SmokeTask, command: Command) -> tuple[str, dict[str, Any]]:
+    """The call that runs a command: beside a process on the host, beside a container in its image and its network."""
+    port = task.inside.port or task.port if task.inside else task.port
+    commands = [list(argv) for argv in command.on_port(port)]
+    common: dict[str, Any] = {"commands": commands, "environment": task.environment, "timeout_s": 300.0}
+    if task.inside is None:
+        return "command.run", common | {"folder": task.folder}
+    inside = {name: getattr(task.inside, name) for name in ("image", "limits", "writable", "labels")}
+    return "container.run", common | inside | {"joins": task.inside.instances[0].key}

@@ -155,7 +155,7 @@ class Courier:
             attempts = item.attempts + 1
             wait_s = (self._terms.schedule.delay_s(attempts, self._chance()) or 0.0) + self._terms.timeout_s + MARGIN_S
             item = msgspec.structs.replace(
-                item, attempts=attempts, tried_at=self._text(), due_at=self._text(wait_s), error=INTERRUPTED
+                item, attempts=attempts, tried_at=self._text(), due_at=self._text(wait_s), error=INTERRUPTED, answer=""
             )
             await store.save_delivery(session.connection, item)
         return *owner, item, body
@@ -196,10 +196,11 @@ class Courier:
             # Removed meanwhile, or sent again by a person: then this attempt decides nothing any more.
             if found is None or found[0] != begun or owner is None:
                 return
-            item = msgspec.structs.replace(begun, status=receipt.status, error=wording.line(receipt.detail))
+            said = {"error": wording.line(receipt.detail), "answer": wording.line(receipt.answer)}
+            item = msgspec.structs.replace(begun, status=receipt.status, **said)
             delay_s = self._terms.schedule.delay_s(item.attempts, self._chance(), receipt.retry_after_s)
             if receipt.outcome == "delivered":
-                item = msgspec.structs.replace(item, state="delivered", error="", ended_at=self._text())
+                item = msgspec.structs.replace(item, state="delivered", error="", answer="", ended_at=self._text())
                 await store.save_delivery(session.connection, item)
                 await self._relieve(session, owner[0], item)
             elif receipt.outcome == "failed" and delay_s is not None:

@@ -86,6 +86,9 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     status: int = 0
     """What the other side answered last: an HTTP or SMTP status, 0 for no answer."""
     error: str = ""
+    answer: str = ""
+    """What the other side answered last, in its own words. It may be of any program that listens where the channel leads,
+    and is the owner's alone to read."""
     ended_at: str = ""
     redriven: int = 0
     """How often a person has sent it again after it was given up."""
@@ -102,6 +105,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome
     status: int = 0
     detail: str = ""
+    answer: str = ""
+    """The beginning of what the other side said."""
     retry_after_s: float | None = None
     """How long the other side asks to be left alone."""
 

@@ -29,6 +29,7 @@ from interlock.notifications.model import (
     check_target,
 )
 from interlock.notifications.recording import delivery_of
+from interlock.tenancy.service import Tenancy
 
 LOOK_S = 0.05
 
@@ -42,13 +43,17 @@ class Positioned(Protocol):
 
 
 class Notifications:
-    """The use cases of channels. ``kinds`` says of each kind why it cannot be carried here; empty where it can."""
+    """The use cases of channels. ``kinds`` says of each kind why it cannot be carried here; empty where it can.
+
+    Where events go, and under which secret, is the owner's to say; everybody may test a channel and send again.
+    """
 
     def __init__(
         self,
         database: Database,
         events: Events,
         inbox: Inbox,
+        tenancy: Tenancy,
         sealer: Sealer,
         clock: Clock,
         feeds: Sequence[Positioned],
@@ -57,6 +62,7 @@ class Notifications:
         self._database = database
         self._events = events
         self._inbox = inbox
+        self._tenancy = tenancy
         self._sealer = sealer
         self._clock = clock
         self._feeds = feeds
@@ -72,9 +78,10 @@ class Notifications:
     async def add(self, scope: Scope, name: str, kind: ChannelKind, target: str, events: Sequence[str]) -> tuple[Channel, str]:
         """Make a channel; returns it with its signing secret, which is shown this once (empty for e-mail).
 
-        Raises Invalid (``channel_name``, ``channel_target``, ``event_pattern``, ``kind_unavailable``), Conflict
-        ``channel_exists``, LimitReached ``too_many_channels``.
+        Raises Forbidden ``owner_only``, Invalid (``channel_name``, ``channel_target``, ``event_pattern``,
+        ``kind_unavailable``), Conflict ``channel_exists``, LimitReached ``too_many_channels``.
         """
+        await self._tenancy.require_owner(scope, "add channels")
         if missing := self._kinds.get(kind, f"there is no kind of channel called {kind}"):
             raise Invalid("kind_unavailable", missing, where=kind, hint="see docs/settings.md")
         secret = signing.new_secret() if kind == "webhook" else ""
@@ -114,7 +121,9 @@ class Notifications:
             return _found(await store.channel_named(connection, name), name)
 
     async def remove(self, scope: Scope, name: str) -> Channel:
-        """Take a channel away; what was still on its way is cancelled, and stays in the list."""
+        """Take a channel away; what was still on its way is cancelled, and stays in the list. Raises Forbidden ``owner_only``,
+        NotFound ``channel``."""
+        await self._tenancy.require_owner(scope, "remove channels")
         async with self._database.write(scope) as session:
             channel = _found(await store.channel_named(session.connection, name), name)
             await store.remove_channel(session.connection, channel.channel_id)
@@ -128,8 +137,9 @@ class Notifications:
     async def rotate(self, scope: Scope, name: str, overlap: timedelta) -> tuple[Channel, str]:
         """A new secret, shown this once. For ``overlap`` everything is signed with the one before too.
 
-        Raises Invalid ``no_secret`` for a channel that has none.
+        Raises Forbidden ``owner_only``, NotFound ``channel``, and Invalid ``no_secret`` for a channel that has none.
         """
+        await self._tenancy.require_owner(scope, "make new signing secrets")
         async with self._database.write(scope) as session:
             channel = _found(await store.channel_named(session.connection, name), name)
             found = await store.channel_with_secrets(session.connection, channel.channel_id)
@@ -144,7 +154,9 @@ class Notifications:
         return channel, secret
 
     async def enable(self, scope: Scope, name: str) -> Channel:
-        """Deliver to a disabled channel again, what happens from now on."""
+        """Deliver to a disabled channel again, what happens from now on. Raises Forbidden ``owner_only``, NotFound
+        ``channel``."""
+        await self._tenancy.require_owner(scope, "enable channels")
         async with self._database.write(scope) as session:
             channel = _found(await store.channel_named(session.connection, name), name)
             if channel.state == "active":

@@ -49,13 +49,28 @@ class Demands:
     def check_may_approve(self, principal: str) -> None:
         """Raises Forbidden ``not_an_approver`` or ``requester`` where an approval by ``principal`` counts nowhere."""
         name = name_of(principal)
-        if name in self.joined and any(rules.may_count(name, self.requester) for rules in self.rules):
+        if self._counts(name):
             return
         wanted = " / ".join(self._wanted(rules) for rules in self.rules)
         if name == self.requester:
             message = f"{name} asked for this plan, and somebody else has to approve it"
             raise Forbidden("requester", message, hint=f"ask {wanted}")
         raise Forbidden("not_an_approver", f"the approval of {name} does not count here", hint=f"ask {wanted}")
+
+    def check_may_answer(self, principal: str, answer: str, open_answers: Sequence[str]) -> None:
+        """Raises Forbidden ``not_an_approver`` or ``requester`` where an approval by ``principal`` counts nowhere, and so no
+        answer that goes forward. ``open_answers`` are those that anybody may give."""
+        name = name_of(principal)
+        if self._counts(name):
+            return
+        hint = f"ask {' / '.join(self._wanted(rules) for rules in self.rules)}"
+        if open_answers:
+            hint += f"; anybody may answer: {', '.join(open_answers)}"
+        if name == self.requester:
+            message = f"{name} asked for this plan, and somebody else has to answer {answer!r}"
+            raise Forbidden("requester", message, hint=hint)
+        message = f"{name} may not answer {answer!r}: it needs somebody whose approval counts here"
+        raise Forbidden("not_an_approver", message, hint=hint)
 
     def check_may_reject(self, principal: str) -> None:
         """Raises Forbidden ``not_an_approver`` unless it is an approver, the requester or the owner."""
@@ -77,6 +92,9 @@ class Demands:
         hint = "approve it with --when-open, and it starts by itself then; in an emergency the owner may --override REASON"
         code = "frozen" if any(state.code == "frozen" for _, state in found) else "window_closed"
         return Conflict(code, why + when, hint=hint, opens_at=latest)
+
+    def _counts(self, name: str) -> bool:
+        return name in self.joined and any(rules.may_count(name, self.requester) for rules in self.rules)
 
     def _closed(self, rules: EnvironmentRules) -> Closed | None:
         state = rules.is_open(self.now)

@@ -1,7 +1,8 @@
 """People: who has a token, and what that alone allows.
 
 The owner may do everything. A member may read everything, ask for plans, decide about them where the rules of the environment
-allow it, cancel runs and answer what the inbox asks: whatever leads back to safety is never reserved.
+allow it, cancel runs and answer what the inbox asks; answers that go forward are for those whose approvals count there.
+Whatever leads back to safety is never reserved.
 """
 
 import re

@@ -28,6 +28,9 @@ WRITES = (
 WRITTEN = "/tmp\n/data\n/var/data\n65532\n"  # noqa: S108 - places in a container
 MEETS_LIMITS = ("/bin/sh", "-c", "x=xxxxxxxxxxxxxxxx; while :; do x=$x$x$x$x; done")
 
+LISTENS = ("/bin/sh", "-c", "mkdir /tmp/www; echo here > /tmp/www/index.html; exec httpd -f -p 127.0.0.1:8000 -h /tmp/www")
+ASKS = ("/bin/sh", "-c", "for i in 1 2 3 4 5 6 7 8 9; do wget -q -O- http://127.0.0.1:8000/ && exit; sleep 1; done; exit 1")
+
 SUITE_SCRIPTS: Mapping[tuple[str, ...], Script] = {
     SAYS: Script(output="hello\n"),
     FAILS: Script(output="no\n", exit_code=3),
@@ -35,6 +38,8 @@ SUITE_SCRIPTS: Mapping[tuple[str, ...], Script] = {
     STUBBORN: Script(output="ready\n", exit_code=None, ignores_sigterm=True),
     MISSING: Script(is_executable=False),
     TELLS: Script(output=f"with {SECRET} and {SECRET}\n"),
+    LISTENS: Script(exit_code=None),
+    ASKS: Script(output="here\n"),
     WRITES: Script(output=WRITTEN),
     MEETS_LIMITS: Script(exit_code=-9),
 }
@@ -175,6 +180,15 @@ class ContainerBehaviour:
             second = await engine.start("second", service(image, STAYS, port=port, container_port=8080))
             assert (second.state, second.reason) == ("exited", "port_taken")
             assert (await engine.status("second")).reason == "port_taken"
+
+    async def test_one_that_joins_another_has_its_network(self, engine: ContainerEngine, image: str) -> None:
+        async with started(engine, "server", service(image, LISTENS)):
+            await engine.start("asks", job(image, ASKS, joins="server"))
+            assert (await engine.wait("asks", PATIENCE_S)).reason == "completed"
+            assert (await engine.log("asks")).text == "here\n"
+        for key in ("server", "nobody"):
+            with refused(Conflict, "not_running"):
+                await engine.start("late", job(image, ASKS, joins=key))
 
     async def test_secrets_are_masked_across_the_borders_of_chunks(self, engine: ContainerEngine, image: str) -> None:
         spec = job(image, TELLS, environment={"TOKEN": SECRET}, secret_variables=("TOKEN",))

@@ -79,13 +79,15 @@ class FakeEngine:
     async def start(self, key: str, spec: ContainerSpec) -> ProcessStatus:
         _check(key)
         self._answer()
-        if not spec.image or (spec.container_port is not None and spec.port is None):
-            raise Invalid("container_spec", "there is no image, or a container port without a port")
+        if not spec.image or (spec.container_port is not None and spec.port is None) or (spec.joins and spec.port is not None):
+            raise Invalid("container_spec", "there is no image, or a port that cannot be published")
         image = self._find(spec.image)
         if image is None:
             raise Conflict("image_missing", f"no such image: {spec.image}", where=spec.image)
         if key in self._containers:
             raise Conflict("process_exists", "a container was started under this key before", where=key)
+        if spec.joins and (spec.joins not in self._containers or self._containers[spec.joins].status.state != "running"):
+            raise Conflict("not_running", f"{spec.joins} does not run, and nothing can join it", where=spec.joins)
         self._make_room()
         script = self._scripts.get(spec.command, Script(exit_code=0 if spec.kind == "job" else None))
         self._made += 1

@@ -85,6 +85,7 @@ def container_configuration(instance: str, key: str, spec: ContainerSpec, user: 
         "Tty": False,
         "HostConfig": {
             "PortBindings": ports,
+            **({"NetworkMode": f"container:{container_name(instance, spec.joins)}"} if spec.joins else {}),
             "ReadonlyRootfs": True,
             "Tmpfs": {"/tmp": _TMP + (f",uid={numbers[0]},gid={numbers[1]}" if numbers else "")},  # noqa: S108
             "VolumesFrom": [holder_name(container_name(instance, key))] if spec.writable and numbers else [],
@@ -164,6 +165,7 @@ def _check(spec: ContainerSpec) -> None:
             not folder.startswith("/") or ".." in folder.split("/") or folder.rstrip("/") == "" for folder in spec.writable
         ),
         "the user is not given as numbers": bool(spec.user) and not _USER.fullmatch(spec.user),
+        "what joins another container's network publishes no port": bool(spec.joins) and spec.port is not None,
         "a container port is published nowhere": spec.container_port is not None and spec.port is None,
         "a limit is negative or too small": min(spec.grace_s, spec.max_restarts) < 0
         or spec.log_limit_bytes < 1

@@ -77,6 +77,8 @@ class DockerEngine(Images):
             user = user_of(spec, (await self._inspect_image(spec.image))["Config"].get("User") or "")
         async with self._turn(key):
             with translated(key):
+                if spec.joins:
+                    await self._check_runs(spec.joins)
                 await self._create(name, key, spec, user)
                 await self._start(name, key, spec, user)
             return await self.status(key)
@@ -219,6 +221,11 @@ class DockerEngine(Images):
             is_by_hand = told_by_events(await self._connection.read("events", events_query(found)))
             self._ends[container_id] = (ended_at, is_by_hand)
         return observe(found, is_by_hand)
+
+    async def _check_runs(self, key: str) -> None:
+        found = await self._inspect(container_name(self._instance, key))
+        if found is None or observe(found).state != "running":
+            raise Conflict("not_running", f"{key} does not run, and nothing can join it", where=key)
 
     async def _create(self, name: str, key: str, spec: ContainerSpec, user: str) -> None:
         """The engine takes one container a name. One that never ran is what a death between making and starting left behind."""

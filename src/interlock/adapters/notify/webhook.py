@@ -15,7 +15,7 @@ from interlock.notifications.model import Receipt
 from interlock.notifications.ports import Parcel
 
 BODY_LIMIT_BYTES = 4096
-DETAIL_CHARACTERS = 200
+ANSWER_CHARACTERS = 200
 GONE = 410
 _UNLIMITED = httpx.Timeout(None)  # the limit is one around the whole request
 
@@ -77,14 +77,14 @@ class WebhookCarrier:
         status = response.status_code
         if 200 <= status < 300:
             return Receipt(outcome="delivered", status=status)
-        said = body.decode(errors="replace")[:DETAIL_CHARACTERS].strip()
-        detail = f"status {status}" + (f": {said}" if said else "")
+        answer = body.decode(errors="replace")[:ANSWER_CHARACTERS].strip()
+        detail = f"status {status}"
         if status == GONE:
-            return Receipt(outcome="gone", status=status, detail=detail)
+            return Receipt(outcome="gone", status=status, detail=detail, answer=answer)
         if response.is_redirect:
             detail = f"status {status}: redirects are not followed; name the final URL in the channel"
         asked_s = self._retry_after_s(response.headers.get("retry-after", "")) if status in {429, 503} else None
-        return Receipt(outcome="failed", status=status, detail=detail, retry_after_s=asked_s)
+        return Receipt(outcome="failed", status=status, detail=detail, answer=answer, retry_after_s=asked_s)
 
     def _retry_after_s(self, text: str) -> float | None:
         """Seconds, or a date (RFC 9110); None for what is neither."""

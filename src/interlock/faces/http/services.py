@@ -19,6 +19,7 @@ from interlock.delivery.task_logs import TaskLogs
 from interlock.events.service import Events
 from interlock.inbox.service import Inbox
 from interlock.notifications.service import Notifications
+from interlock.plans.answering import Answering
 from interlock.plans.service import Plans
 from interlock.runs.service import Runs
 from interlock.sources.service import Sources
@@ -48,6 +49,7 @@ class Services:
     logs: Logs
     sources: Sources
     inbox: Inbox
+    answering: Answering
     notifications: Notifications
     audit: Audit
     events: Events

@@ -19,7 +19,7 @@ def drill(plan: Blueprint, environment: EnvironmentFacts) -> None:
     source = _start(plan, environment, after, count)
     last = steps.verify(plan, environment, f"verify-{name}", plan.recipe, source, after=source, count=count)
     if plan.recipe.smoke:
-        last = steps.smoke(plan, environment, "", last, kind="candidate")
+        last = steps.smoke(plan, environment, source, last, kind="candidate", is_blamed=False)
     proven: dict[str, Any] = {"is_proven": True, "needs": (last,), "takes_back": (source,)}
     stop = _end(plan, environment, f"stop-{name}", source, "stop it and free the candidate leg", **proven)
     guards = dict.fromkeys((source, f"verify-{name}", last, stop))

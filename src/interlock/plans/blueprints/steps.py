@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from interlock.delivery.model import Instance
-from interlock.plans.blueprints.blueprint import PATIENT, STEADY, Blueprint, has_port, outputs, shown, target_of
+from interlock.plans.blueprints.blueprint import ANYTHING, PATIENT, STEADY, Blueprint, has_port, outputs, shown, target_of
 from interlock.plans.facts import EnvironmentFacts
 from interlock.sources.model import AnalysisPolicy, CanaryStep, HealthCheck, Recipe, SmokeTest
 from interlock.tools.grants import exactly
@@ -174,18 +174,24 @@ def switch(
     return task_id
 
 
-def smoke(plan: Blueprint, environment: EnvironmentFacts, source: str, after: str, *, kind: str = "stable") -> str:
-    """Run the module's smoke tests against a leg, or where a service that can be told no port listens. What the task ``source``
-    began is blamed for what fails; without it nothing is."""
+def smoke(
+    plan: Blueprint, environment: EnvironmentFacts, source: str, after: str, *, kind: str = "stable", is_blamed: bool = True
+) -> str:
+    """Run the module's smoke tests against a leg, or where a service that can be told no port listens; commands of a release in
+    a container run beside the first instance that the task ``source`` started. What that one began is blamed for what fails,
+    unless nothing is."""
     facts, recipe = plan.facts, plan.recipe
     port = environment.place.candidate_port if kind == "candidate" else facts.port(environment)
+    inside = _inside(plan, environment, source)
+    asked = inside.get("port") or port
     inputs = {
         "place": environment.place,
         "port": port,
         "tests": list(recipe.smoke),
         "folder": facts.folder,
-        "environment": dict(recipe.env) | {"SERVICE_URL": f"http://127.0.0.1:{port}"},
-        **(outputs(source, "deployment_id") if source else {}),
+        "environment": dict(recipe.env) | {"SERVICE_URL": f"http://127.0.0.1:{asked}"},
+        **({"inside": inside} if inside else {}),
+        **(outputs(source, "deployment_id") if is_blamed else {}),
     }
     task_id = f"smoke-{environment.name}"
     title = "smoke tests: " + ", ".join(test.name for test in recipe.smoke)
@@ -195,15 +201,29 @@ def smoke(plan: Blueprint, environment: EnvironmentFacts, source: str, after: st
     return task_id
 
 
+def _inside(plan: Blueprint, environment: EnvironmentFacts, source: str) -> dict[str, Any]:
+    """Where commands run that test a release in a container; empty where none do."""
+    if plan.recipe.target != "container" or all(test.command is None for test in plan.recipe.smoke):
+        return {}
+    instance = plan.candidate(environment)
+    fields = {name: instance[name] for name in ("image", "limits", "writable", "labels")}
+    return fields | outputs(source, "instances") | {"port": instance["container_port"]}
+
+
 def _grant_smoke(plan: Blueprint, task_id: str, test: SmokeTest, inputs: dict[str, Any]) -> None:
     if test.path is not None:
         url = exactly(f"http://127.0.0.1:{inputs['port']}{test.path}")
         text = {"expect_text": exactly(test.expect_text)} if test.expect_text else {}
         plan.grant(task_id, "http.check", url=url, expect_status=exactly(test.expect_status), **text)
     elif test.command is not None:
-        rules = {name: exactly(inputs[name]) for name in ("folder", "environment")}
-        commands = exactly([list(argv) for argv in test.command.on_port(inputs["port"])])
-        plan.grant(task_id, "command.run", commands=commands, timeout_s=exactly(300.0), **rules)
+        inside = inputs.get("inside", {})
+        commands = [list(argv) for argv in test.command.on_port(inside.get("port") or inputs["port"])]
+        fixed = {"commands": commands, "environment": inputs["environment"], "timeout_s": 300.0}
+        if inside:
+            fixed |= {name: inside[name] for name in ("image", "limits", "writable", "labels")}
+            plan.grant_known(task_id, "container.run", fixed, joins=ANYTHING)
+        else:
+            plan.grant_exactly(task_id, "command.run", fixed | {"folder": inputs["folder"]})
 
 
 def watch(plan: Blueprint, environment: EnvironmentFacts, source: str, after: str) -> str:

@@ -47,6 +47,9 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Published on 127.0.0.1. ``port_taken`` where something listens there already."""
     container_port: int | None = None
     """Where the service listens inside, on all interfaces; the same number as ``port`` when not said."""
+    joins: str = ""
+    """The key of a container that runs. This one shares its network: what listens there is on its own loopback interface, and
+    nothing else of the machine is. It publishes no port."""
     limits: ContainerLimits = ContainerLimits()
     writable: tuple[str, ...] = ()
     """Absolute folders that the container may write to. They last as long as it does."""
@@ -118,7 +121,8 @@ class ContainerEngine(Workloads, Protocol):
     async def start(self, key: str, spec: ContainerSpec) -> ProcessStatus:
         """Start under ``key``, exclusively: the engine itself refuses a second container of the name that is made of the key.
 
-        Raises Conflict ``process_exists`` when the key was used before, Conflict ``image_missing``, Invalid ``container_spec``.
+        Raises Conflict ``process_exists`` when the key was used before, ``image_missing``, ``not_running`` where what it joins
+        does not run; Invalid ``container_spec``.
         """
         ...
 

@@ -45,6 +45,8 @@ class RunContainerInput(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
     secrets: dict[str, str] = {}
     """Variable -> reference of a secret; the value joins the environment when the container starts."""
+    joins: str = ""
+    """The key of a container that runs, of which they share the network."""
     limits: ContainerLimits = ContainerLimits()
     writable: list[str] = []
     labels: dict[str, str] = {}
@@ -83,6 +85,7 @@ class RunContainer:
             command=tuple(command),
             environment=arguments.environment | secret_values(arguments.secrets, self._secrets),
             secret_variables=tuple(arguments.secrets),
+            joins=arguments.joins,
             limits=arguments.limits,
             writable=tuple(arguments.writable),
             labels=arguments.labels | {RUN_LABEL: run_id},

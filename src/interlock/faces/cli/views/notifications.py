@@ -50,6 +50,7 @@ def tested(item: Doc) -> RenderableType:
         ("state", state(item["state"])),
         ("answer", f"status {item['status']}" if item["status"] else ""),
         ("problem", item["error"]),
+        ("in its words", item["answer"]),
         ("next attempt", moment(item["due_at"]) if item["state"] == "pending" else ""),
     ]
     return Group(title(item["delivery_id"], f"test of {item['channel']}"), Text(""), pairs(rows))

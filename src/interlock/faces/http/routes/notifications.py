@@ -5,10 +5,12 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Response
 
+from interlock.core.scope import Scope
 from interlock.faces.http.access import CallerScope, TheServices
 from interlock.faces.http.routes.plans import Limit
 from interlock.faces.http.shapes import AddChannel, Page, RotateSecret, plain
-from interlock.notifications.model import Channel
+from interlock.notifications.model import Channel, Delivery
+from interlock.tenancy.model import is_owner
 
 router = APIRouter(prefix="/notifications", tags=["notifications"])
 
@@ -35,7 +37,7 @@ async def remove_channel(name: str, scope: CallerScope, services: TheServices) -
 @router.post("/channels/{name}/test", summary="Send a test event, and wait for what came of it")
 async def test_channel(name: str, scope: CallerScope, services: TheServices) -> dict[str, Any]:
     item = await services.notifications.test(scope, name)
-    return plain(await services.notifications.tried(scope, item.delivery_id, TEST_LIMIT_S))
+    return _told(scope, await services.notifications.tried(scope, item.delivery_id, TEST_LIMIT_S))
 
 
 @router.post("/channels/{name}/rotate", summary="Make a new signing secret, which is shown this once")
@@ -55,7 +57,7 @@ async def enable_channel(name: str, scope: CallerScope, services: TheServices) -
 
 @router.post("/channels/{name}/redrive", summary="Send everything again that was given up for a channel")
 async def redrive_channel(name: str, scope: CallerScope, services: TheServices) -> Page:
-    return Page(items=[plain(item) for item in await services.notifications.redrive_all(scope, name)])
+    return Page(items=[_told(scope, item) for item in await services.notifications.redrive_all(scope, name)])
 
 
 @router.get("/deliveries", summary="Deliveries, newest first")
@@ -66,19 +68,25 @@ async def list_deliveries(
     state: Literal["pending", "delivered", "dead", "cancelled"] | None = None,
     limit: Limit = 100,
 ) -> Page:
-    return Page(items=[plain(item) for item in await services.notifications.deliveries(scope, channel, state, limit)])
+    return Page(items=[_told(scope, item) for item in await services.notifications.deliveries(scope, channel, state, limit)])
 
 
 @router.get("/deliveries/{delivery_id}", summary="A delivery, and what came of its last attempt")
 async def get_delivery(delivery_id: str, scope: CallerScope, services: TheServices) -> dict[str, Any]:
-    return plain(await services.notifications.delivery(scope, delivery_id))
+    return _told(scope, await services.notifications.delivery(scope, delivery_id))
 
 
 @router.post("/deliveries/{delivery_id}/redrive", summary="Send again what was given up")
 async def redrive_delivery(delivery_id: str, scope: CallerScope, services: TheServices) -> dict[str, Any]:
-    return plain(await services.notifications.redrive(scope, delivery_id))
+    return _told(scope, await services.notifications.redrive(scope, delivery_id))
 
 
 def _shown(channel: Channel) -> dict[str, Any]:
     """A channel without what may be a secret in its target."""
     return plain(channel) | {"target": channel.shown_target}
+
+
+def _told(scope: Scope, item: Delivery) -> dict[str, Any]:
+    """A delivery; what its receiver said is for the owner, who chose where it goes."""
+    shown = plain(item)
+    return shown if is_owner(scope) else shown | {"answer": ""}

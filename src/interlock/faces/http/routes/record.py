@@ -24,7 +24,7 @@ async def list_inbox(scope: CallerScope, services: TheServices, state: str = "op
 
 @router.post("/inbox/{item_id}/answer", tags=["inbox"], summary="Answer an item")
 async def answer_item(item_id: str, body: AnswerItem, scope: CallerScope, services: TheServices) -> dict[str, Any]:
-    return plain(await services.inbox.answer(scope, item_id, body.answer))
+    return plain(await services.answering.answer(scope, item_id, body.answer))
 
 
 @router.get("/audit/verify", tags=["record"], summary="Recompute the chain of the whole record")
