@@ -85,7 +85,7 @@ class Mending:
                 await self._delivery.record_instance(scope, now, instance)
             now = await self._delivery.deployment(scope, task.deployment_id)
         if task.takes_port:
-            shares = evenly(now.ports)
+            shares = evenly(now.addresses)
             await self._delivery.lead(scope, place.service, place.environment, shares)
             await point(context, place, "stable", shares)
         if task.deployment_id != task.former:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from interlock.core.addresses import Address, local
 from interlock.core.clock import Clock
 from interlock.core.errors import Unavailable
 from interlock.delivery.model import Deployment, Observed, Route, judge_health
@@ -39,7 +40,7 @@ class Observer:
         return Sample(
             at_s=self._clock.monotonic(),
             counters=await self._traffic(deployment, sharing),
-            healthy=_together(await self._answers(deployment.ports, health)),
+            healthy=_together(await self._answers(deployment.addresses, health)),
             is_running=all(status.state in {"running", "starting"} for status in statuses) if seen else None,
             restarts=sum(status.restarts for status in statuses) if seen else None,
             is_lost=is_lost,
@@ -49,14 +50,14 @@ class Observer:
         """What is true of a deployment now, whatever its record says."""
         statuses = tuple((await self._targets.statuses(deployment)).values())
         process = worst(status.state for status in statuses)
-        answers = _together(await self._answers(deployment.ports, health)) if process == "running" else None
+        answers = _together(await self._answers(deployment.addresses, health)) if process == "running" else None
         verdict, reason = judge_health(process=process, answers=answers, has_check=health is not None)
         try:
             leg = await self._forwarder.read(_route(deployment), "stable")
         except Unavailable as error:
             leg, verdict, reason = None, "unknown", f"the forwarder does not answer: {error.message}"
-        led_to = {share.port for share in leg.shares} if leg else set[int]()
-        routed = set(deployment.ports) <= led_to
+        led_to = {share.address for share in leg.shares} if leg else set[Address]()
+        routed = set(deployment.addresses) <= led_to
         restarts = sum(status.restarts for status in statuses)
         return Observed(health=verdict, process=process, restarts=restarts, routed=routed, reason=reason)
 
@@ -73,14 +74,14 @@ class Observer:
             leg = await self._forwarder.read(route.name, "stable")
         except Unavailable:
             leg = None
-        led_to = {share.port for share in (*route.shares, *(leg.shares if leg else ()))}
-        others = led_to - set(deployment.ports)
+        led_to = {share.address for share in (*route.shares, *(leg.shares if leg else ()))}
+        others = led_to - set(deployment.addresses)
         if not others:
             return "alone"
-        return "split" if others == {route.candidate_port} else "mixed"
+        return "split" if others == {local(route.candidate_port)} else "mixed"
 
     async def _traffic(self, deployment: Deployment, sharing: Sharing) -> LegCounters | None:
-        if not deployment.ports or sharing == "mixed":
+        if not deployment.addresses or sharing == "mixed":
             # A service without a port has no counters of its own, and that is known, not unclear.
             return NO_TRAFFIC
         stable = await self.counters(_route(deployment), "stable")
@@ -89,10 +90,10 @@ class Observer:
         candidate = await self.counters(_route(deployment), "candidate")
         return None if candidate is None else minus(stable, candidate)
 
-    async def _answers(self, ports: Sequence[int], health: HealthCheck | None) -> list[bool]:
+    async def _answers(self, addresses: Sequence[Address], health: HealthCheck | None) -> list[bool]:
         if health is None:
             return []
-        urls = [f"http://127.0.0.1:{port}{health.path}" for port in ports]
+        urls = [address.url(health.path) for address in addresses]
         answers = await asyncio.gather(*[self._http.get(url, timeout_s=health.timeout_s) for url in urls])
         return [200 <= answer.status < 300 for answer in answers]
 

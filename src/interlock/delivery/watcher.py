@@ -69,7 +69,7 @@ class Watcher:
         samples.append(sample)
         while len(samples) > 2 and samples[1].at_s < sample.at_s - thresholds.window_s:
             samples.pop(0)
-        judgement = judge(samples, thresholds, has_health_check=health is not None and bool(deployment.ports))
+        judgement = judge(samples, thresholds, has_health_check=health is not None and bool(deployment.addresses))
         incident = await self._incidents.open_for(scope, deployment.deployment_id)
         if incident is not None:
             if incident.found_by == "host" and _is_back(samples, thresholds):

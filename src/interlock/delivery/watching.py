@@ -43,7 +43,7 @@ class Watching:
         unclear = 0
         while True:
             samples.append(await self._observer.sample(deployment, task.health))
-            judgement = judge(samples, thresholds, has_health_check=task.health is not None and bool(deployment.ports))
+            judgement = judge(samples, thresholds, has_health_check=task.health is not None and bool(deployment.addresses))
             if judgement.verdict == "breach":
                 raise await self._breach(context, deployment, judgement, samples)
             is_over = self._clock.monotonic() >= end
