@@ -22,8 +22,8 @@ from clients import Clients, Service, free_port
 
 from interlock.adapters.caddy.forwarder import CaddyForwarder
 from interlock.adapters.hosts.local import LocalHost
-from interlock.delivery.model import evenly
 from interlock.delivery.ports import Leg
+from interlock.testing.forwarders import whole
 
 LEG = "shop.bench"
 
@@ -46,11 +46,11 @@ async def re_point(forwarder: CaddyForwarder, leg: Leg, switches: int, rate: int
     services, durations = [Service(free_port()), Service(free_port())], []
     for service in services:
         await service.start()
-    await forwarder.point(leg, evenly([services[0].port]), "bench-0")
+    await forwarder.point(leg, whole(services[0].port), "bench-0")
     clients = Clients(leg.port, rate)
     async with clients.sending():
         for number in range(1, switches + 1):
-            await timed(forwarder.point(leg, evenly([services[number % 2].port]), f"bench-{number}"), durations)
+            await timed(forwarder.point(leg, whole(services[number % 2].port), f"bench-{number}"), durations)
     for service in services:
         await service.stop()
     report("re-point", clients, durations)
@@ -59,7 +59,7 @@ async def re_point(forwarder: CaddyForwarder, leg: Leg, switches: int, rate: int
 async def replace(forwarder: CaddyForwarder, leg: Leg, switches: int, rate: int) -> None:
     service, durations = Service(free_port()), []
     await service.start()
-    await forwarder.point(leg, evenly([service.port]), "bench-0")
+    await forwarder.point(leg, whole(service.port), "bench-0")
     clients = Clients(leg.port, rate)
 
     async with clients.sending():
@@ -73,14 +73,14 @@ async def replace(forwarder: CaddyForwarder, leg: Leg, switches: int, rate: int)
 
 
 async def _hand_over(forwarder: CaddyForwarder, leg: Leg, old: Service, new: Service, number: int) -> None:
-    await forwarder.point(leg, evenly([new.port]), f"bench-{number}")
+    await forwarder.point(leg, whole(new.port), f"bench-{number}")
     await old.stop()
 
 
 async def reload(forwarder: CaddyForwarder, leg: Leg, switches: int, rate: int) -> None:
     service, durations = Service(free_port()), []
     await service.start()
-    await forwarder.point(leg, evenly([service.port]), "bench-0")
+    await forwarder.point(leg, whole(service.port), "bench-0")
     other = Leg(route=LEG, kind="candidate", port=free_port())
     clients = Clients(leg.port, rate)
     async with clients.sending():

@@ -8,6 +8,8 @@ from platformdirs import user_data_path
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from interlock.core.addresses import LOCAL, is_host, is_loopback
+
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8420
 MAX_RETRIES = 20
@@ -17,6 +19,9 @@ def _comma_separated(default: str, description: str) -> tuple[str, ...]:
     return Field(default=tuple(default.split(",")), description=description)
 
 
+TLS_OFF = "off"
+"""In the place of a folder: an engine on another host is spoken to without TLS."""
+_TCP = re.compile(r"tcp://(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
 ENVIRONMENT = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
 
@@ -52,7 +57,9 @@ class Settings(BaseSettings):
 
     drift_interval_s: float = Field(default=5, gt=0, le=600, description="Between two looks at what runs against the record.")
 
-    container_engine: str = Field(default="", pattern=r"^$|^(unix|tcp)://", description="Empty: the first usual socket.")
+    container_engine: str = Field(default="", description="``unix://`` or ``tcp://``; empty: the first usual socket.")
+    container_tls: str = Field(default="", description="The folder of the certificates for ``tcp://``; ``off``: go without.")
+    container_address: str = Field(default=LOCAL, description="Where on the engine's host containers are reached.")
     container_registry: str = Field(default="", pattern=r"^$|^[A-Za-z0-9.-]+(:\d+)?(/[a-z0-9._/-]+)?$")
     container_python_image: str = Field(default="python:3.12-slim", min_length=1)
     container_node_image: str = Field(default="node:22-slim", min_length=1)
@@ -102,4 +109,36 @@ class Settings(BaseSettings):
             if not ENVIRONMENT.fullmatch(name) or self.environments.count(name) > 1:
                 rule = "each once: lower-case letters, digits and '-', up to 40, beginning with a letter"
                 raise ValueError(f"INTERLOCK_ENVIRONMENTS: {name!r} cannot name an environment ({rule})")
+        if fault := _engine_fault(self.container_engine, self.container_tls, self.container_address):
+            raise ValueError(fault)
         return self
+
+
+def _engine_fault(engine: str, tls: str, address: str) -> str:
+    """Why a container engine cannot be used like this, and what to do; empty where it can."""
+    scheme, _, rest = engine.partition("://")
+    if engine and (scheme not in {"unix", "tcp"} or not rest):
+        # What is not said here may hold a password.
+        way = "; for an engine behind ssh, let `ssh -L` bring its socket here, and name that" if scheme == "ssh" else ""
+        return f"INTERLOCK_CONTAINER_ENGINE: only unix:///PATH and tcp://HOST:PORT are spoken{way}"
+    if not is_host(address):
+        return f"INTERLOCK_CONTAINER_ADDRESS: {address!r} is not the IPv4 address of one host; a name cannot stand for it"
+    if scheme != "tcp":
+        is_odd = tls not in {"", TLS_OFF}
+        return "INTERLOCK_CONTAINER_TLS is for an engine at tcp://, and INTERLOCK_CONTAINER_ENGINE names none" if is_odd else ""
+    found = _TCP.fullmatch(engine)
+    if found is None or not 0 < int(found["port"]) < 65536:
+        return "INTERLOCK_CONTAINER_ENGINE: not a host and a port: write tcp://HOST:PORT and nothing behind it"
+    if is_loopback(found["host"].strip("[]")):
+        return ""
+    if is_loopback(address):
+        return (
+            f"INTERLOCK_CONTAINER_ADDRESS: the engine is on another host ({engine}), where {address} leads nobody; set it to "
+            "the IPv4 address of that host at which containers are to be reached from here"
+        )
+    if not tls:
+        return (
+            f"INTERLOCK_CONTAINER_TLS: whoever reaches {engine} without a certificate has that host and reads every secret on "
+            f"the way; set it to a folder with ca.pem, cert.pem and key.pem, or to {TLS_OFF!r} where a tunnel guards it"
+        )
+    return ""

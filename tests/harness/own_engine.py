@@ -1,11 +1,12 @@
-"""An engine for one module of tests alone: it may be killed, and its disk may be full.
+"""An engine for one module of tests alone: it may be killed, its disk may be full, and it may be on another host, as far as
+anybody who uses it can tell.
 
 It has a bridge of its own, since one that is to have none takes the bridge of the engine away that all tests share.
 """
 
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,11 +17,11 @@ from harness.engine_keeper import end_engine, start_engine, until_engine_answers
 class OwnEngine:
     """A daemon that can be killed and started again on the same data."""
 
-    def __init__(self, folder: Path, bridge: str, driver: str) -> None:
+    def __init__(self, folder: Path, bridge: str, driver: str, *options: str) -> None:
         self.folder = folder
         self.url = f"unix://{folder}/engine.sock"
         # What is published on the loopback interface needs no rules of the firewall.
-        self._options = ("--bridge", bridge, "--storage-driver", driver, "--iptables=false", "--ip-masq=false")
+        self._options = ("--bridge", bridge, "--storage-driver", driver, "--iptables=false", "--ip-masq=false", *options)
         self.process = self._start()
 
     @property
@@ -46,10 +47,12 @@ class OwnEngine:
 
 
 @contextmanager
-def own_engine(beside: TestEngine, number: int, driver: str = "overlay2", disk_mb: int = 0) -> Iterator[OwnEngine]:
+def own_engine(
+    beside: TestEngine, number: int, driver: str = "overlay2", disk_mb: int = 0, options: Sequence[str] = ()
+) -> Iterator[OwnEngine]:
     """With the image of `TestEngine.busybox`; ``number`` (below 50) tells those apart that run at once.
 
-    With ``disk_mb`` it has a disk of that size to itself. Raises `Unusable`.
+    With ``disk_mb`` it has a disk of that size to itself; ``options`` are added to those of the daemon. Raises `Unusable`.
     """
     if not beside.is_own:
         raise Unusable("an engine is used here that the tests have not started, so they start no second one")
@@ -64,7 +67,7 @@ def own_engine(beside: TestEngine, number: int, driver: str = "overlay2", disk_m
         if disk_mb:
             (folder / "root").mkdir()
             _made("mount", "-t", "tmpfs", "-o", f"size={disk_mb}m", "tmpfs", str(folder / "root"))
-        engine = OwnEngine(folder, bridge, driver)
+        engine = OwnEngine(folder, bridge, driver, *options)
         try:
             with tempfile.TemporaryDirectory() as place:
                 import_busybox(engine.url, Path(place))

@@ -17,7 +17,9 @@ from interlock.adapters.caddy.configuration import server
 from interlock.adapters.caddy.folder import ForwarderFolder
 from interlock.adapters.caddy.forwarder import CaddyForwarder, caddy_program
 from interlock.adapters.hosts.local import LocalHost
+from interlock.core.addresses import Address, local
 from interlock.core.errors import Conflict, Invalid, Unavailable
+from interlock.delivery.model import Share
 from interlock.delivery.ports import Leg
 from interlock.testing.forwarders import free_port, whole
 
@@ -46,7 +48,7 @@ def leg() -> Leg:
 
 
 @asynccontextmanager
-async def listening(converse: Conversation) -> AsyncIterator[int]:
+async def listening(converse: Conversation, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[int]:
     """The port of a server; when the context ends it hangs up on everybody."""
     conversations: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
@@ -56,7 +58,7 @@ async def listening(converse: Conversation) -> AsyncIterator[int]:
             await converse(reader, writer)
         writer.close()
 
-    async with await asyncio.start_server(quietly, "127.0.0.1", 0) as listener:
+    async with await asyncio.start_server(quietly, host, port) as listener:
         yield listener.sockets[0].getsockname()[1]
     for writer in conversations.values():
         writer.close()
@@ -195,6 +197,61 @@ class TestSwitching:
             async with asyncio.timeout(PATIENCE_S):
                 assert await reader.readline() == b"still here\n"
             writer.close()
+
+
+class TestOtherHosts:
+    """The loopback network has many addresses; each stands for a host here."""
+
+    async def test_of_two_hosts_with_the_same_port_each_gets_its_own(self, forwarder: CaddyForwarder, leg: Leg) -> None:
+        async with listening(named(b"here")) as port, listening(named(b"there"), "127.0.0.2", port):
+            there = Share(host="127.0.0.2", port=port, percent=100)
+            await forwarder.point(leg, [there], "call-1")
+            assert {await ask_once(leg.port) for _ in range(5)} == {(200, b"there")}
+            both = [Share(port=port, percent=25), Share(host="127.0.0.2", port=port, percent=75)]
+            await forwarder.point(leg, both, "call-2")
+            answers = [await ask_once(leg.port) for _ in range(100)]
+            assert (answers.count((200, b"here")), answers.count((200, b"there"))) == (25, 75)
+            await forwarder.point(leg, whole(port), "call-3")
+            assert {await ask_once(leg.port) for _ in range(5)} == {(200, b"here")}
+
+    async def test_what_is_under_way_to_another_host_is_seen_there_alone(self, forwarder: CaddyForwarder, leg: Leg) -> None:
+        begun, gate = asyncio.Event(), asyncio.Event()
+
+        async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            begun.set()
+            await gate.wait()
+            await answer(writer, b"there")
+
+        async with listening(slow, "127.0.0.2") as port:
+            await forwarder.point(leg, [Share(host="127.0.0.2", port=port, percent=100)], "call-1")
+            under_way = asyncio.create_task(ask_once(leg.port))
+            async with asyncio.timeout(PATIENCE_S):
+                await begun.wait()
+            assert await forwarder.open_connections(Address("127.0.0.2", port)) == 1
+            assert await forwarder.open_connections(local(port)) == 0
+            gate.set()
+            assert await under_way == (200, b"there")
+
+    async def test_a_line_that_leads_to_no_address_leads_nowhere(
+        self, forwarder: CaddyForwarder, leg: Leg, tmp_path: Path
+    ) -> None:
+        """However it came into the file: nothing of it is a name to look up, a variable to put in, or a second line."""
+        async with listening(named(b"here")) as port:
+            await forwarder.point(leg, whole(port), "call-1")
+            (file,) = (tmp_path / "forwarder" / "legs").iterdir()
+            for slot in (
+                f"localhost:{port}",
+                f"{{env.HOME}}:{port}",
+                f"[::1]:{port}",
+                f":{port}",
+                f"127.0.0.1:{port}-{port + 1}",
+            ):
+                file.write_text(f"{slot} " * 100 + "call-2")
+                assert (await ask_once(leg.port))[0] == 503
+                status = await forwarder.read(leg.route, leg.kind)
+                assert status is not None
+                assert status.shares == ()
 
 
 class TestCrashes:

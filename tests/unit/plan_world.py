@@ -81,8 +81,8 @@ class World:
             serving = environment.serving
             self.known[serving.deployment_id] = serving
             self.routes[environment.name] = serving.deployment_id
-            if serving.ports:
-                self.legs[environment.place.route, "stable"] = set(serving.ports)
+            if serving.addresses:
+                self.legs[environment.place.route, "stable"] = {address.port for address in serving.addresses}
             if not old_has_ended:
                 self.running |= {instance.key for instance in serving.instances}
             if environment.fallback is not None:

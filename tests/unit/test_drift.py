@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from interlock.core.addresses import local
 from interlock.core.clock import from_text, to_text
 from interlock.delivery.drift import (
     ATTEMPTS_WITHIN,
@@ -40,7 +41,7 @@ def wanted(count: int = 2, *, image: str = "", ports: bool = True) -> Wanted:
         stable_port=18100,
         candidate_port=18101,
         deployment_id=serving.deployment_id,
-        shares=evenly(serving.ports),
+        shares=evenly(serving.addresses),
     )
     return Wanted(route=route, deployment=serving, release=release("v1", image=image), fallback=release("v0"))
 
@@ -112,10 +113,10 @@ def test_another_container_under_the_same_key_is_told_by_its_image_its_labels_or
     ("leg", "kind"),
     [
         (None, "leg_gone"),
-        (SeenLeg(port=18102, shares=evenly((20000, 20001))), "leg_gone"),
+        (SeenLeg(port=18102, shares=evenly((local(20000), local(20001)))), "leg_gone"),
         (SeenLeg(port=18100, shares=()), "leg_nowhere"),
-        (SeenLeg(port=18100, shares=evenly((20000, 9))), "leg_elsewhere"),
-        (SeenLeg(port=18100, shares=evenly((20000,))), "leg_shares"),
+        (SeenLeg(port=18100, shares=evenly((local(20000), local(9)))), "leg_elsewhere"),
+        (SeenLeg(port=18100, shares=evenly((local(20000),))), "leg_shares"),
         (SeenLeg(port=18100, shares=(Share(port=20000, percent=90), Share(port=20001, percent=10))), "leg_shares"),
     ],
 )
@@ -127,7 +128,7 @@ def test_a_leg_that_does_not_lead_as_it_was_led_last_is_told(leg, kind):
 def test_where_nothing_is_to_serve_a_leg_may_be_there_but_leads_nowhere():
     place = Wanted(route=Route(service="shop", environment="staging", stable_port=18100, candidate_port=18101))
     assert kinds(place, Seen(instances={}, leg=SeenLeg(port=18100, shares=()))) == []
-    assert kinds(place, Seen(instances={}, leg=SeenLeg(port=18100, shares=evenly((9,))))) == ["leg_unwanted"]
+    assert kinds(place, Seen(instances={}, leg=SeenLeg(port=18100, shares=evenly((local(9),))))) == ["leg_unwanted"]
 
 
 def test_what_runs_and_nothing_wants_and_what_could_not_be_had_again_is_told():

@@ -128,7 +128,7 @@ def versions(world):
         serving = world.serving(item.name)
         found[item.name] = serving.version if serving else None
         running |= {instance.key for instance in serving.instances} if serving else set()
-        assert world.stable_leg(item.name) == (set(serving.ports) if serving else set())
+        assert world.stable_leg(item.name) == ({address.port for address in serving.addresses} if serving else set())
     assert world.running == running, "nothing else is left running"
     return found
 

@@ -24,7 +24,9 @@ def check_that_it_is_settled(world, name, version):
     """Exactly ``version`` serves, runs, counts as good and gets the traffic; None for nothing."""
     serving = world.serving(name)
     assert (serving.version if serving else None) == version
-    assert world.stable_leg(name) == (set(serving.ports) if serving else set()), "the traffic goes where the record says"
+    assert world.stable_leg(name) == ({address.port for address in serving.addresses} if serving else set()), (
+        "the traffic goes where the record says"
+    )
     assert world.running == keys_of(serving), "nothing else is left running"
     assert serving is None or serving.state == "good"
 
@@ -67,7 +69,7 @@ async def test_what_somebody_else_has_brought_meanwhile_is_left_where_it_is(worl
     async def watch(_context):
         found.known[other.deployment_id] = other
         found.routes["staging"] = other.deployment_id
-        found.legs["shop.staging", "stable"] = set(other.ports)
+        found.legs["shop.staging", "stable"] = {address.port for address in other.addresses}
         found.running = keys_of(other) | found.running
 
     found = world(facts())
@@ -177,7 +179,11 @@ async def test_a_canary_gets_its_share_step_by_step_through_the_leg_where_it_is_
     done = await world(CANARY).walk()
     check_that_it_is_settled(done, "staging", "v2")
     leg = CANARY.environments[0].place.candidate_port
-    assert stable_pointings(done) == [{leg: 10, 20001: 90}, {leg: 50, 20001: 50}, {done.serving("staging").ports[0]: 100}]
+    assert stable_pointings(done) == [
+        {leg: 10, 20001: 90},
+        {leg: 50, 20001: 50},
+        {done.serving("staging").addresses[0].port: 100},
+    ]
 
 
 @pytest.mark.parametrize("broken", ["start-staging", "verify-staging", "smoke-staging"])

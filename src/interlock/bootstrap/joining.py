@@ -215,7 +215,7 @@ def _gathering(settings: Settings, database: Database, sources: Sources, deliver
         sources=sources,
         delivery=delivery,
         incidents=incidents,
-        containing=Containing(sources, images, settings.container_registry),
+        containing=Containing(sources, images, settings.container_registry, settings.container_address),
         bundles=settings.home / "bundles",
         watch=_watch_policy(settings),
         command_timeout_s=float(settings.task_timeout_s),

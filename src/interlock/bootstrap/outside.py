@@ -1,6 +1,7 @@
 """Everything outside: the adapters of this control plane, and the tools made of them."""
 
 import re
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from interlock.adapters.caddy.forwarder import CaddyForwarder
 from interlock.adapters.containers.build_logs import BuildLogs
 from interlock.adapters.containers.engine import DockerEngine
+from interlock.adapters.containers.tls import client_context
 from interlock.adapters.git.git import GitProgram
 from interlock.adapters.hosts.local import LocalHost
 from interlock.adapters.http.client import HttpxClient
@@ -16,7 +18,7 @@ from interlock.adapters.prometheus.source import PrometheusSource
 from interlock.core.clock import Clock
 from interlock.core.signing import Signer
 from interlock.delivery.tools import PointForwarder
-from interlock.settings import Settings
+from interlock.settings import TLS_OFF, Settings
 from interlock.tools.checkout import Checkout, RemoveCheckout
 from interlock.tools.containers.images import image_tools
 from interlock.tools.containers.workloads import container_tools
@@ -47,7 +49,7 @@ def reach(settings: Settings, clock: Clock, signer: Signer, tenant: str, environ
     return Outside(
         host=host,
         # The engine tells control planes apart by their keys: a data folder that moves finds its containers again.
-        containers=DockerEngine(settings.container_engine, lambda: signer.public_key(tenant)[:16]),
+        containers=DockerEngine(settings.container_engine, lambda: signer.public_key(tenant)[:16], tls=_engine_tls(settings)),
         build_logs=BuildLogs(settings.home / "builds", settings.keep_processes_days * 86400),
         forwarder=CaddyForwarder(host, settings.home / "forwarder"),
         http=HttpxClient(clock),
@@ -72,6 +74,12 @@ def toolbox(outside: Outside, settings: Settings, environ: Mapping[str, str]) ->
             PointForwarder(outside.forwarder),
         ]
     )
+
+
+def _engine_tls(settings: Settings) -> ssl.SSLContext | None:
+    """Raises Invalid ``container_tls``."""
+    folder = settings.container_tls
+    return client_context(Path(folder)) if folder not in {"", TLS_OFF} else None
 
 
 def _base_environment(home: Path, inherit: tuple[str, ...], environ: Mapping[str, str]) -> dict[str, str]:

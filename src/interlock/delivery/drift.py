@@ -181,13 +181,13 @@ def _orphan(key: str, sighting: Sighting) -> Drift:
 def _leg(wanted: Wanted, leg: SeenLeg | None) -> list[Drift]:
     route, deployment = wanted.route, wanted.deployment
     name = f"{route.name}.stable"
-    ports = deployment.ports if deployment else ()
-    if not ports:
+    addresses = deployment.addresses if deployment else ()
+    if not addresses:
         if leg is None or not leg.shares:
             return []
         seen = told(leg.shares)
         return [_about("leg_unwanted", name, "nowhere", seen, f"port {leg.port} leads to {seen}; nothing is to serve")]
-    expected = ordered(route.shares or evenly(ports))
+    expected = ordered(route.shares or evenly(addresses))
     if leg is None or leg.port != route.stable_port:
         seen = f"port {leg.port}" if leg else "no leg"
         detail = f"the forwarder does not listen on port {route.stable_port} any more"
@@ -197,8 +197,8 @@ def _leg(wanted: Wanted, leg: SeenLeg | None) -> list[Drift]:
     seen = told(leg.shares)
     if not leg.shares:
         return [_about("leg_nowhere", name, told(expected), seen, f"port {route.stable_port} leads nowhere")]
-    wanted_ports = {share.port for share in expected}
-    kind: DriftKind = "leg_shares" if {share.port for share in leg.shares} <= wanted_ports else "leg_elsewhere"
+    meant = {share.address for share in expected}
+    kind: DriftKind = "leg_shares" if {share.address for share in leg.shares} <= meant else "leg_elsewhere"
     detail = f"port {route.stable_port} leads to {seen}, not to {told(expected)}"
     return [_about(kind, name, told(expected), seen, detail)]
 
@@ -230,7 +230,7 @@ def ordered(shares: Shares) -> Shares:
 
 def told(shares: Shares) -> str:
     """Shares in words, such as ``50 % 20001, 50 % 20002``."""
-    return ", ".join(f"{share.percent} % {share.port}" for share in ordered(shares)) or "nowhere"
+    return ", ".join(f"{share.percent} % {share.address.short}" for share in ordered(shares)) or "nowhere"
 
 
 # --- what becomes of what was seen ---

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from interlock.core.addresses import LOCAL
 from interlock.delivery.model import Instance
 from interlock.sources.model import AnalysisPolicy, HealthCheck, Recipe, SmokeTest, Target, WatchPolicy
 
@@ -91,8 +92,9 @@ class ProcessPlan(msgspec.Struct, frozen=True, kw_only=True, tag_field="target",
     takes_port: bool
 
 
-class ContainerPlan(msgspec.Struct, frozen=True, kw_only=True, tag_field="target", tag="container"):
-    """How an instance of a release is started as a container. No ``command``: the image's own."""
+class ContainerPlan(msgspec.Struct, frozen=True, kw_only=True, tag_field="target", tag="container", omit_defaults=True):
+    """How an instance of a release is started as a container. No ``command``: the image's own. ``host`` is where it is
+    published."""
 
     image: str
     environment: dict[str, str]
@@ -103,6 +105,7 @@ class ContainerPlan(msgspec.Struct, frozen=True, kw_only=True, tag_field="target
     takes_port: bool
     command: list[str] = []
     container_port: int | None = None
+    host: str = LOCAL
 
 
 InstancePlan = ProcessPlan | ContainerPlan

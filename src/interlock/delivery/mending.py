@@ -9,7 +9,7 @@ import msgspec
 from interlock.core.errors import Unavailable
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.inputs import ClearTask, LeadTask, Mended, MendTask, read
-from interlock.delivery.model import Deployment, Instance, evenly, ports_of
+from interlock.delivery.model import Deployment, Instance, addresses_of, evenly
 from interlock.delivery.service import Delivery
 from interlock.delivery.starting import Starting
 from interlock.delivery.targets import Targets, is_itself
@@ -83,7 +83,7 @@ class Mending:
         now = await self._delivery.deployment(scope, task.deployment_id)
         if task.takes_port:
             left = (instance for instance in task.survivors if instance not in now.instances)
-            shares = evenly(ports_of((*now.instances, *left)))
+            shares = evenly(addresses_of((*now.instances, *left)))
             await self._delivery.lead(scope, place.service, place.environment, shares)
             await point(context, place, "stable", shares)
         if task.deployment_id != task.former:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from interlock.core.addresses import LOCAL, Address, is_host
 from interlock.core.canonical import digest
 from interlock.core.errors import Invalid
 from interlock.sources.model import Recipe, Target, WatchPolicy
@@ -46,11 +47,16 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     watch: WatchPolicy = WatchPolicy()
 
 
-class Share(msgspec.Struct, frozen=True, kw_only=True, order=True):
-    """So many percent (1 to 100) of a leg's requests go to ``port`` on 127.0.0.1."""
+class Share(msgspec.Struct, frozen=True, kw_only=True, order=True, omit_defaults=True):
+    """So many percent (1 to 100) of a leg's requests go to ``port`` of ``host``, an IPv4 address."""
 
     port: int
     percent: int
+    host: str = LOCAL
+
+    @property
+    def address(self) -> Address:
+        return Address(self.host, self.port)
 
 
 Shares = tuple[Share, ...]
@@ -101,11 +107,13 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
-    """One process or container of a deployment: the key under which its target knows it, and where it listens on 127.0.0.1.
-    ``identity`` is the id of the container that was started (empty for a process): another one can get under the same key."""
+    """One process or container of a deployment: the key under which its target knows it, and where it is reached. ``host`` is
+    another one than this where its engine is. ``identity`` is the id of the container that was started (empty for a process):
+    another one can get under the same key."""
 
     key: str
     port: int | None = None
+    host: str = LOCAL
     identity: str = ""
 
 
@@ -149,9 +157,9 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
         return self.stands_for or self.deployment_id
 
     @property
-    def ports(self) -> tuple[int, ...]:
-        """Where its instances listen."""
-        return ports_of(self.instances)
+    def addresses(self) -> tuple[Address, ...]:
+        """Where its instances are reached."""
+        return addresses_of(self.instances)
 
     @property
     def place(self) -> str:
@@ -215,25 +223,29 @@ class Drill(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str = ""
 
 
-def evenly(ports: Sequence[int], percent: int = 100) -> Shares:
-    """``percent`` spread over ``ports``, the first ones getting what is left over; ports beyond the percents get none."""
-    each, left = divmod(percent, len(ports)) if ports else (0, 0)
-    shares = [Share(port=port, percent=each + (number < left)) for number, port in enumerate(ports)]
+def evenly(addresses: Sequence[Address], percent: int = 100) -> Shares:
+    """``percent`` spread over ``addresses``, the first ones getting what is left over; those beyond the percents get none."""
+    each, left = divmod(percent, len(addresses)) if addresses else (0, 0)
+    shares = [
+        Share(host=address.host, port=address.port, percent=each + (number < left)) for number, address in enumerate(addresses)
+    ]
     return tuple(share for share in shares if share.percent)
 
 
 def check_shares(shares: Sequence[Share]) -> None:
-    """Raises Invalid ``shares`` unless they make 100 percent of different ports; none at all are fine."""
-    ports = {share.port for share in shares}
+    """Raises Invalid ``shares`` unless they make 100 percent of different addresses; none at all are fine."""
+    addresses = {share.address for share in shares}
     is_whole = sum(share.percent for share in shares) == 100 and all(share.percent > 0 for share in shares)
-    if shares and not (is_whole and len(ports) == len(shares) and all(0 < port < 65536 for port in ports)):
-        said = ", ".join(f"{share.percent} % to {share.port}" for share in shares)
-        raise Invalid("shares", f"these are no shares of a leg: {said}", hint="100 percent in all, each port once")
+    can_be = all(0 < address.port < 65536 and is_host(address.host) for address in addresses)
+    if shares and not (is_whole and len(addresses) == len(shares) and can_be):
+        said = ", ".join(f"{share.percent} % to {share.address.short}" for share in shares)
+        hint = "100 percent in all, each address once, a host as its IPv4 address"
+        raise Invalid("shares", f"these are no shares of a leg: {said[:500]}", hint=hint)
 
 
-def ports_of(instances: Iterable[Instance]) -> tuple[int, ...]:
-    """Where these instances listen, those left out that take no port."""
-    return tuple(instance.port for instance in instances if instance.port is not None)
+def addresses_of(instances: Iterable[Instance]) -> tuple[Address, ...]:
+    """Where these instances are reached, those left out that take no port."""
+    return tuple(Address(instance.host, instance.port) for instance in instances if instance.port is not None)
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):

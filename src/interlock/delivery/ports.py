@@ -5,6 +5,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from interlock.core.addresses import Address
 from interlock.delivery.model import Share, Shares
 
 LegKind = Literal["stable", "candidate"]
@@ -22,7 +23,7 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LegStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a leg leads now, by port. ``marker`` is the key of the call that pointed it there."""
+    """Where a leg leads now, by address. ``marker`` is the key of the call that pointed it there."""
 
     leg: Leg
     shares: Shares
@@ -50,15 +51,15 @@ class Forwarder(Protocol):
         ...
 
     async def point(self, leg: Leg, shares: Sequence[Share], marker: str) -> None:
-        """Lead ``leg`` to ports of this host, or to nowhere. Idempotent; requests under way finish where they began. Each
+        """Lead ``leg`` to addresses, or to nowhere. Idempotent; requests under way finish where they began. Each
         hundred requests are split exactly, and evenly over the hundred.
 
         Re-pointing a leg that listens already breaks no connection. The first pointing, another ``leg.port`` and `remove`
         change what the forwarder listens on: then idle connections of every leg are closed, and a request that arrives in that
         instant may be lost. So a leg that will be used again is better led nowhere than removed.
 
-        Raises Invalid ``shares`` unless they make 100 percent of different ports, Conflict ``port_taken`` when the leg cannot
-        listen, Unavailable ``forwarder_down``.
+        Raises Invalid ``shares`` unless they make 100 percent of different addresses, Conflict ``port_taken`` when the leg
+        cannot listen, Unavailable ``forwarder_down``.
         """
         ...
 
@@ -78,8 +79,8 @@ class Forwarder(Protocol):
         """The counters of one leg. Raises Unavailable ``forwarder_down``; a leg without traffic has zeros."""
         ...
 
-    async def open_connections(self, port: int) -> int:
-        """How many connections this host holds to ``port`` of 127.0.0.1; 0 means that nothing is under way there any more."""
+    async def open_connections(self, address: Address) -> int:
+        """How many connections this host holds to ``address``; 0 means that nothing is under way there any more."""
         ...
 
 

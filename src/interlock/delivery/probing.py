@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from interlock.core.addresses import Address, local
 from interlock.core.clock import Clock
 from interlock.core.errors import Unavailable
-from interlock.delivery.model import Deployment, Instance, Observed, Route, judge_health, ports_of
+from interlock.delivery.model import Deployment, Instance, Observed, Route, addresses_of, judge_health
 from interlock.delivery.ports import Forwarder, LegCounters, LegKind, LegStatus
 from interlock.delivery.targets import Targets, is_itself
 from interlock.delivery.watch import NO_TRAFFIC, Sample
@@ -43,7 +44,7 @@ class Observer:
             at_s=self._clock.monotonic(),
             counters=counters,
             elsewhere=elsewhere,
-            healthy=_together(await self._answers(ports_of(item for item in statuses if item not in lost), health)),
+            healthy=_together(await self._answers(addresses_of(item for item in statuses if item not in lost), health)),
             is_running=all(status.state in {"running", "starting"} for status in left) if seen else None,
             restarts=sum(status.restarts for status in left) if seen else None,
             lost=tuple(sorted(instance.key for instance in lost)),
@@ -54,14 +55,14 @@ class Observer:
         """What is true of a deployment now, whatever its record says."""
         statuses = tuple((await self._targets.statuses(deployment)).values())
         process = worst(status.state for status in statuses)
-        answers = _together(await self._answers(deployment.ports, health)) if process == "running" else None
+        answers = _together(await self._answers(deployment.addresses, health)) if process == "running" else None
         verdict, reason = judge_health(process=process, answers=answers, has_check=health is not None)
         try:
             leg = await self._forwarder.read(_route(deployment), "stable")
         except Unavailable as error:
             leg, verdict, reason = None, "unknown", f"the forwarder does not answer: {error.message}"
-        led_to = {share.port for share in leg.shares} if leg else set[int]()
-        routed = set(deployment.ports) <= led_to
+        led_to = {share.address for share in leg.shares} if leg else set[Address]()
+        routed = set(deployment.addresses) <= led_to
         restarts = sum(status.restarts for status in statuses)
         return Observed(health=verdict, process=process, restarts=restarts, routed=routed, reason=reason)
 
@@ -78,15 +79,15 @@ class Observer:
         leg = await self._leg(route, "stable")
         if leg is not None and set(leg.shares) != set(route.shares):
             return "mixed"
-        others = {share.port for share in route.shares} - set(deployment.ports)
+        others = {share.address for share in route.shares} - set(deployment.addresses)
         if not others:
             return "alone"
-        return "split" if others == {route.candidate_port} else "mixed"
+        return "split" if others == {local(route.candidate_port)} else "mixed"
 
     async def is_split(self, candidate: Deployment, stable: Deployment, route: Route) -> bool:
         """Whether both legs lead where a canary needs them, as far as the forwarder answers."""
         leg = await self._leg(route, "candidate")
-        is_led = leg is None or {share.port for share in leg.shares} == set(candidate.ports)
+        is_led = leg is None or {share.address for share in leg.shares} == set(candidate.addresses)
         return is_led and await self.sharing(stable, route) == "split"
 
     async def _leg(self, route: Route, kind: LegKind) -> LegStatus | None:
@@ -97,7 +98,7 @@ class Observer:
 
     async def _traffic(self, deployment: Deployment, sharing: Sharing) -> tuple[LegCounters | None, LegCounters | None]:
         """What the stable leg has counted, and what of it went elsewhere."""
-        if not deployment.ports or sharing == "mixed":
+        if not deployment.addresses or sharing == "mixed":
             # A service without a port has no counters of its own, and that is known, not unclear.
             return NO_TRAFFIC, None
         if sharing == "alone":
@@ -107,10 +108,10 @@ class Observer:
         stable = await self.counters(_route(deployment), "stable")
         return (None, None) if candidate is None else (stable, candidate)
 
-    async def _answers(self, ports: Sequence[int], health: HealthCheck | None) -> list[bool]:
+    async def _answers(self, addresses: Sequence[Address], health: HealthCheck | None) -> list[bool]:
         if health is None:
             return []
-        urls = [f"http://127.0.0.1:{port}{health.path}" for port in ports]
+        urls = [address.url(health.path) for address in addresses]
         answers = await asyncio.gather(*[self._http.get(url, timeout_s=health.timeout_s) for url in urls])
         return [200 <= answer.status < 300 for answer in answers]
 

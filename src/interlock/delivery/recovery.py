@@ -114,7 +114,7 @@ class Recovery:
         if incident is not None and task.restored_release != deployment.release_id:
             release = await self._delivery.release(context.scope, deployment.release_id)
             await self._incidents.quarantine(context.scope, release, incident.incident_id, incident.title)
-        await self._drain.wait(deployment.ports, task.drain_s)
+        await self._drain.wait(deployment.addresses, task.drain_s)
         if task.takes_port:
             # Behind the drain: of a canary's requests the last ones may still be on their way through this leg.
             await point(context, task.place, "candidate", ())

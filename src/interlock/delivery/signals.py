@@ -112,7 +112,7 @@ class Signals:
 
     async def _page(self, check: Check, deployment: Deployment) -> Measurement:
         """The mean over the instances, so that deployments of different size can be compared."""
-        urls = [f"http://127.0.0.1:{port}{METRICS_PATH}" for port in deployment.ports]
+        urls = [address.url(METRICS_PATH) for address in deployment.addresses]
         try:
             found = [await self._sources.pages.sample(url, check.query) for url in urls]
         except InterlockError as error:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from interlock.core.addresses import LOCAL
 from interlock.core.canonical import digest
 from interlock.core.clock import Clock, to_text
 from interlock.core.errors import Conflict
@@ -104,7 +105,8 @@ class Starting:
                     raise
                 await context.report(f"{error.message}; trying another port")
                 continue
-            return Instance(key=output["key"], port=output["port"], identity=output.get("identity", ""))
+            identity, host = output.get("identity", ""), fields.get("host", LOCAL)
+            return Instance(key=output["key"], port=output["port"], host=host, identity=identity)
         raise AssertionError("unreachable")
 
     async def stop(self, context: TaskContext, deployment: Deployment, only: Iterable[Instance] | None = None) -> None:

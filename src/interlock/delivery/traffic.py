@@ -6,11 +6,12 @@ from typing import Any
 
 import msgspec
 
+from interlock.core.addresses import Address
 from interlock.core.clock import Clock
 from interlock.core.errors import Unavailable
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.inputs import Place, ShiftTask, StopTask, SwitchTask, ThinTask, read
-from interlock.delivery.model import Instance, Share, Shares, evenly, ports_of
+from interlock.delivery.model import Instance, Share, Shares, addresses_of, evenly
 from interlock.delivery.ports import Forwarder, LegKind
 from interlock.delivery.service import Delivery
 from interlock.delivery.starting import Starting
@@ -33,25 +34,25 @@ async def point(context: TaskContext, place: Place, kind: LegKind, shares: Seque
 
 
 class Drain:
-    """Waits until nothing is under way any more at ports that traffic has left."""
+    """Waits until nothing is under way any more at addresses that traffic has left."""
 
     def __init__(self, forwarder: Forwarder, clock: Clock) -> None:
         self._forwarder = forwarder
         self._clock = clock
 
-    async def wait(self, ports: Sequence[int], limit_s: float) -> int:
+    async def wait(self, addresses: Sequence[Address], limit_s: float) -> int:
         """Wait for ``limit_s`` at most; how many connections are open then."""
         end = self._clock.monotonic() + limit_s
         await asyncio.sleep(min(UNTIL_LEFT_S, limit_s))
         while True:
-            left = await self._open(ports)
+            left = await self._open(addresses)
             if not left or self._clock.monotonic() >= end:
                 return left
             await asyncio.sleep(POLL_S)
 
-    async def _open(self, ports: Sequence[int]) -> int:
+    async def _open(self, addresses: Sequence[Address]) -> int:
         try:
-            return sum([await self._forwarder.open_connections(port) for port in ports])
+            return sum([await self._forwarder.open_connections(address) for address in addresses])
         except Unavailable:
             return 0
 
@@ -90,7 +91,7 @@ class Traffic:
         # Its own earlier try may have switched already; anybody else's change is not what was approved.
         if task.expects is not None and (serving.deployment_id if serving else "") != target:
             await self._starting.check_expected(context, task.place, task.expects)
-        shares = evenly(ports_of(instance for group in task.groups for instance in group or ()))
+        shares = evenly(addresses_of(instance for group in task.groups for instance in group or ()))
         if task.takes_port:
             await self._delivery.lead(context.scope, service, environment, shares)
             await point(context, task.place, "stable", shares)
@@ -108,7 +109,7 @@ class Traffic:
         deployment = await self._delivery.deployment(context.scope, task.deployment_id)
         # Said first: nobody may take the end of its processes for a failure.
         await self._delivery.drop_instances(context.scope, task.deployment_id, task.instances)
-        await self._drain.wait(ports_of(task.instances), task.drain_s)
+        await self._drain.wait(addresses_of(task.instances), task.drain_s)
         await self._starting.stop(context, deployment, task.instances)
         return {"stopped": [instance.key for instance in task.instances]}
 
@@ -120,7 +121,7 @@ class Traffic:
         if task.deployment_id is None:
             return {"stopped": None}
         deployment = await self._delivery.deployment(context.scope, task.deployment_id)
-        left = await self._drain.wait(deployment.ports, task.drain_s)
+        left = await self._drain.wait(deployment.addresses, task.drain_s)
         if left:
             await context.report(f"{left} connections are still open after {task.drain_s:g} s; they are ended in order")
         await self._starting.stop(context, deployment)
@@ -134,9 +135,9 @@ class Traffic:
 
 def _shares(task: ShiftTask, candidates: Sequence[Instance]) -> Shares:
     if task.percent is None:
-        return evenly(ports_of([*candidates, *task.remaining]))
+        return evenly(addresses_of([*candidates, *task.remaining]))
     through = Share(port=task.place.candidate_port, percent=task.percent)
-    return (through, *evenly(ports_of(task.remaining), 100 - task.percent))
+    return (through, *evenly(addresses_of(task.remaining), 100 - task.percent))
 
 
 def _told(task: ShiftTask, candidates: int) -> str:

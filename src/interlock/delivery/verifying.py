@@ -7,7 +7,7 @@ from interlock.core.clock import Clock
 from interlock.core.errors import Conflict, InterlockError, Unavailable
 from interlock.delivery.incidents import Incidents, verdict_of
 from interlock.delivery.inputs import SmokeTask, VerifyTask, read
-from interlock.delivery.model import Deployment, Instance, evenly, ports_of
+from interlock.delivery.model import Deployment, Instance, addresses_of, evenly
 from interlock.delivery.service import Delivery
 from interlock.delivery.targets import Targets
 from interlock.delivery.traffic import point
@@ -44,13 +44,15 @@ class Verifying:
             if instance.port is None:
                 await self._verify_by_staying(context, deployment, instance, restarts)
             else:
-                await point(context, task.place, "candidate", evenly([instance.port]), name=f"point-candidate-{number}")
+                await point(
+                    context, task.place, "candidate", evenly(addresses_of([instance])), name=f"point-candidate-{number}"
+                )
                 await self._verify_by_asking(context, task, deployment, instance, restarts)
         if len(task.instances) > 1:
-            await point(context, task.place, "candidate", evenly(ports_of(task.instances)), name="point-candidate-all")
+            await point(context, task.place, "candidate", evenly(addresses_of(task.instances)), name="point-candidate-all")
         path = task.health.path if task.health else "/"
         asked = f"GET {path} through port {task.place.candidate_port}"
-        return {"checked": asked if deployment.ports else f"ran for {STABLE_S:g} s"}
+        return {"checked": asked if deployment.addresses else f"ran for {STABLE_S:g} s"}
 
     async def _verify_by_asking(
         self, context: TaskContext, task: VerifyTask, deployment: Deployment, instance: Instance, restarts: int

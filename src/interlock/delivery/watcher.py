@@ -99,7 +99,7 @@ class Watcher:
         release = await self._delivery.release(scope, deployment.release_id)
         health = release.recipe.health
         samples = await self._sampled(scope, deployment, thresholds, health)
-        judgement = judge(samples, thresholds, has_health_check=health is not None and bool(deployment.ports))
+        judgement = judge(samples, thresholds, has_health_check=health is not None and bool(deployment.addresses))
         incident = await self._incidents.open_for(scope, deployment.deployment_id)
         if incident is not None and incident.found_by != "host":
             return

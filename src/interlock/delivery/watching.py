@@ -66,7 +66,7 @@ class Watching:
         unclear = 0
         while True:
             samples.append(await self._look(context.scope, task, deployment))
-            judgement = judge(samples, thresholds, has_health_check=task.health is not None and bool(deployment.ports))
+            judgement = judge(samples, thresholds, has_health_check=task.health is not None and bool(deployment.addresses))
             if judgement.verdict == "breach":
                 raise await self._breach(context, deployment, judgement, samples)
             is_over = self._clock.monotonic() >= end

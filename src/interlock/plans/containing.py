@@ -2,6 +2,7 @@
 
 import msgspec
 
+from interlock.core.addresses import LOCAL
 from interlock.core.scope import Scope
 from interlock.plans.facts import ImagePlan
 from interlock.sources.dockerfile import CONTAINER_PORT, BaseImages, generate_dockerfile
@@ -14,12 +15,13 @@ MANIFESTS = ("requirements.txt", "pyproject.toml", "package.json", "package-lock
 
 
 class Containing:
-    """``registry`` is where images are sent, empty for nowhere."""
+    """``registry`` is where images are sent, empty for nowhere; ``host`` the address at which containers are reached."""
 
-    def __init__(self, sources: Sources, images: BaseImages, registry: str) -> None:
+    def __init__(self, sources: Sources, images: BaseImages, registry: str, host: str = LOCAL) -> None:
         self._sources = sources
         self._images = images
         self._registry = registry
+        self.host = host
 
     async def plan(self, scope: Scope, service: str, url: str, ref: Ref, analysis: Analysis) -> ImagePlan | None:
         """How the image of a commit is built; None for what runs as processes. Raises Invalid where none can be generated."""

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from interlock.core.addresses import LOCAL
 from interlock.core.errors import Invalid
 from interlock.delivery.inputs import Place
 from interlock.delivery.model import Deployment, Release
@@ -82,6 +83,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Why somebody wants it, where they said so."""
     image: ImagePlan | None = None
     """For what runs in containers and is yet to be built."""
+    container_host: str = LOCAL
+    """The address at which containers are reached."""
     origin: Origin | None = None
     """Of a promotion."""
     stands_for: str = ""

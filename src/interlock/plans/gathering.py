@@ -84,6 +84,7 @@ class Gathering:
         image = await self._containing.plan(scope, service.name, service.repository, ref, analysis)
         analysis = contained(analysis)
         return Facts(
+            container_host=self._containing.host,
             plan_id=plan_id,
             action=wish.action,
             service=service.name,
@@ -188,6 +189,7 @@ class Gathering:
     ) -> Facts:
         analysis = contained(Analysis(tier=1, commit=release.commit, tree="", recipe=release.recipe))
         return Facts(
+            container_host=self._containing.host,
             plan_id=plan_id,
             action=wish.action,
             service=service.name,

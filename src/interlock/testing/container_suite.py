@@ -190,6 +190,15 @@ class ContainerBehaviour:
             with refused(Conflict, "not_running"):
                 await engine.start("late", job(image, ASKS, joins=key))
 
+    async def test_the_same_port_of_another_address_is_another_place(
+        self, engine: ContainerEngine, image: str, port: int
+    ) -> None:
+        elsewhere = service(image, STAYS, port=port, host="127.0.0.2")
+        async with started(engine, "first", service(image, STAYS, port=port)), started(engine, "second", elsewhere):
+            assert [(await engine.status(key)).state for key in ("first", "second")] == ["running", "running"]
+            third = await engine.start("third", elsewhere)
+            assert (third.state, third.reason) == ("exited", "port_taken")
+
     async def test_secrets_are_masked_across_the_borders_of_chunks(self, engine: ContainerEngine, image: str) -> None:
         spec = job(image, TELLS, environment={"TOKEN": SECRET}, secret_variables=("TOKEN",))
         await engine.start("secret", spec)

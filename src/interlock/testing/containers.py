@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from interlock.core.addresses import Address, is_host
 from interlock.core.canonical import canonical_json
 from interlock.core.clock import Clock, SystemClock, to_text
 from interlock.core.errors import Conflict, Invalid, Unavailable
@@ -79,7 +80,8 @@ class FakeEngine:
     async def start(self, key: str, spec: ContainerSpec) -> ProcessStatus:
         _check(key)
         self._answer()
-        if not spec.image or (spec.container_port is not None and spec.port is None) or (spec.joins and spec.port is not None):
+        is_open = (spec.container_port is not None and spec.port is None) or (spec.joins and spec.port is not None)
+        if not spec.image or is_open or not is_host(spec.host):
             raise Invalid("container_spec", "there is no image, or a port that cannot be published")
         image = self._find(spec.image)
         if image is None:
@@ -265,7 +267,7 @@ class FakeEngine:
 
     def _run(self, key: str, container: _Container) -> None:
         spec, script = container.spec, container.script
-        if spec.port is not None and self._is_taken(spec.port, container):
+        if spec.port is not None and self._is_taken(Address(spec.host, spec.port), container):
             self._finish(container, "port_taken", None)
             return
         if not script.is_executable:
@@ -322,9 +324,9 @@ class FakeEngine:
         if self.registry.is_down:
             raise Unavailable("registry_down", "the registry cannot be used now", where=reference)
 
-    def _is_taken(self, port: int, but: _Container) -> bool:
+    def _is_taken(self, address: Address, but: _Container) -> bool:
         others = (each for each in self._containers.values() if each is not but and each.status.state in _STOPS)
-        return port in self.taken_ports | {each.spec.port for each in others}
+        return address.port in self.taken_ports or address in {Address(each.spec.host, each.spec.port or 0) for each in others}
 
     def _finish(self, container: _Container, reason: str, exit_code: int | None, message: str = "") -> None:
         if container.status.state in _STOPS:

@@ -7,6 +7,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from math import inf
 
+from interlock.core.addresses import Address, local
 from interlock.core.errors import Conflict, InterlockError, Invalid, Unavailable
 from interlock.delivery.model import Share, Shares, check_shares, evenly
 from interlock.delivery.ports import Forwarder, Leg, LegCounters, LegKind, LegStatus
@@ -15,16 +16,16 @@ _BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, inf)
 
 
 class FakeForwarder:
-    """A `Forwarder` without sockets. Script it: ``upstreams`` maps a port to the status it answers with, ``taken_ports`` are in
-    use by others, ``connections`` are open to a port, ``defect`` (a reason) keeps it from starting; `request` and `count` make
-    traffic, `kill` ends it.
+    """A `Forwarder` without sockets. Script it: ``upstreams`` maps a port of this host to the status it answers with,
+    ``taken_ports`` are in use by others, ``connections`` are open to an address, ``defect`` (a reason) keeps it from starting;
+    `request` and `count` make traffic, `kill` ends it.
     """
 
     def __init__(self) -> None:
         self.upstreams: dict[int, int] = {}
         self.taken_ports: set[int] = set()
         self.defect = ""
-        self.connections: dict[int, int] = {}
+        self.connections: dict[Address, int] = {}
         self._legs: dict[tuple[str, str], LegStatus] = {}
         self._latencies_s: dict[tuple[str, str], list[float]] = {}
         self._server_errors: dict[tuple[str, str], int] = {}
@@ -70,20 +71,22 @@ class FakeForwarder:
             buckets=buckets,
         )
 
-    async def open_connections(self, port: int) -> int:
-        return self.connections.get(port, 0)
+    async def open_connections(self, address: Address) -> int:
+        return self.connections.get(address, 0)
 
     def request(self, route: str, kind: LegKind, latency_s: float = 0.001) -> int:
         """One request comes to the leg, and is counted; the status that it gets."""
-        slots = [share.port for share in self._legs[route, kind].shares for _ in range(share.percent)]
+        slots = [share.address for share in self._legs[route, kind].shares for _ in range(share.percent)]
         # Any order that keeps the shares of each hundred will do.
         turn = len(self._latencies_s.get((route, kind), [])) * 7 % 100
-        port = slots[turn] if slots else 0
-        behind = next((status.leg for status in self._legs.values() if status.leg.port == port), None)
+        address = slots[turn] if slots else None
+        behind = next((status.leg for status in self._legs.values() if local(status.leg.port) == address), None)
         if behind is not None:
             status = self.request(behind.route, behind.kind, latency_s)
+        elif address is None:
+            status = 503
         else:
-            status = self.upstreams.get(port, 502) if port else 503
+            status = self.upstreams.get(address.port, 502) if address == local(address.port) else 502
         self.count(route, kind, requests=1, server_errors=int(status >= 500), latency_s=latency_s)
         return status
 
@@ -104,8 +107,8 @@ class FakeForwarder:
 
 
 def whole(port: int) -> Shares:
-    """Everything to one port."""
-    return evenly([port])
+    """Everything to one port of this host."""
+    return evenly([local(port)])
 
 
 def free_port() -> int:
@@ -184,6 +187,26 @@ class ForwarderBehaviour(ABC):
         assert (await forwarder.measure("shop.prod", "stable")).requests == 100
         assert (await forwarder.measure("shop.prod", "candidate")).requests == 20
 
+    async def test_the_same_port_of_another_host_is_another_place(self, forwarder: Forwarder, upstream: int) -> None:
+        """Nothing listens there: whoever led the request to this host instead would get an answer."""
+        await forwarder.ensure()
+        leg = Leg(route="shop.prod", kind="stable", port=free_port())
+        elsewhere = Share(host="127.0.0.9", port=upstream, percent=100)
+        both = (Share(port=upstream, percent=50), Share(host="127.0.0.9", port=upstream, percent=50))
+        for shares, statuses in (((elsewhere,), {502}), (both, {200, 502}), (whole(upstream), {200})):
+            await forwarder.point(leg, shares, "call-1")
+            status = await forwarder.read("shop.prod", "stable")
+            assert status is not None
+            assert set(status.shares) == set(shares)
+            assert {await self.request(forwarder, leg) for _ in range(10)} <= statuses
+
+    async def test_a_host_is_an_address_and_nothing_else(self, forwarder: Forwarder, upstream: int) -> None:
+        await forwarder.ensure()
+        leg = Leg(route="shop.prod", kind="stable", port=free_port())
+        for host in ("", "localhost", "{env.HOME}", "10.0.0.1 9", "10.0.0.1:9", "0.0.0.0", "010.0.0.1", "::1", "10.0.0.1\n"):  # noqa: S104
+            with _refused(Invalid, "shares"):
+                await forwarder.point(leg, [Share(host=host, port=upstream, percent=100)], "call-1")
+
     async def test_what_is_no_whole_is_refused(self, forwarder: Forwarder, upstream: int) -> None:
         await forwarder.ensure()
         leg = Leg(route="shop.prod", kind="stable", port=free_port())
@@ -196,7 +219,7 @@ class ForwarderBehaviour(ABC):
             await forwarder.point(leg, [Share(port=upstream, percent=50)] * 2, "call-1")
 
     async def test_nothing_is_under_way_to_a_port_that_nobody_uses(self, forwarder: Forwarder) -> None:
-        assert await forwarder.open_connections(free_port()) == 0
+        assert await forwarder.open_connections(local(free_port())) == 0
 
     async def test_an_unknown_leg_is_nothing(self, forwarder: Forwarder) -> None:
         await forwarder.ensure()

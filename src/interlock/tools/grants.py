@@ -3,19 +3,21 @@
 A grant names a tool and, for each argument, what it may be. What is not named is refused.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
 import msgspec
 
+from interlock.core.addresses import LOCAL
 from interlock.core.canonical import canonical_json
 from interlock.core.errors import Forbidden
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
-    """What one argument may be: ``exactly`` the value; a path ``under`` the folder; ``one_of`` the values; a local ``port``;
-    local ports as ``shares`` of a leg; or ``decided`` while the run goes on, by an earlier task or by the tool itself."""
+    """What one argument may be: ``exactly`` the value; a path ``under`` the folder; ``one_of`` the values; a ``port``; ports of
+    this host, or of the hosts that the value lists, as ``shares`` of a leg; or ``decided`` while the run goes on, by an earlier
+    task or by the tool itself."""
 
     rule: Literal["exactly", "under", "one_of", "port", "shares", "decided"]
     value: Any = None
@@ -29,19 +31,19 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
             path = PurePosixPath(str(value))
             return ".." not in path.parts and path.is_relative_to(str(self.value))
         if self.rule == "port":
-            return value is None or _is_local_port(value)
+            return value is None or _is_port(value)
         if self.rule == "shares":
-            return isinstance(value, list) and all(_is_share(share) for share in value)  # pyright: ignore[reportUnknownVariableType]
+            return isinstance(value, list) and all(_is_share(share, self.value or ()) for share in value)  # pyright: ignore[reportUnknownVariableType]
         return True
 
 
-def _is_local_port(value: Any) -> bool:
+def _is_port(value: Any) -> bool:
     return isinstance(value, int) and 1024 <= value <= 65535
 
 
-def _is_share(value: Any) -> bool:
-    is_whole = isinstance(value, dict) and set(value) == {"port", "percent"}  # pyright: ignore[reportUnknownArgumentType]
-    return is_whole and _is_local_port(value["port"])
+def _is_share(value: Any, hosts: Sequence[str]) -> bool:
+    is_whole = isinstance(value, dict) and {"host", *value} == {"host", "port", "percent"}
+    return is_whole and _is_port(value["port"]) and ("host" not in value or value["host"] in (LOCAL, *hosts))
 
 
 def _same(value: Any, granted: Any) -> bool:

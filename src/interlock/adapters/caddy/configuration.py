@@ -1,7 +1,8 @@
 """Caddy's configuration as data: one HTTP server a leg, and one line of text that says where the leg leads.
 
-A leg has a hundred slots, and each of them leads to a port: as many slots a port as it gets percents. Requests take the slots
-in turn, so a split is exact over each hundred requests, and a port that refuses a connection is followed by the next slot's.
+A leg has a hundred slots, and each of them leads to an address: as many slots an address as it gets percents. Requests take the
+slots in turn, so a split is exact over each hundred requests, and an address that refuses a connection is followed by the next
+slot's.
 
 Every change of Caddy's JSON configuration starts all its servers anew: idle keep-alive connections of every client are closed,
 WebSockets are cut, counters begin at zero. So what changes often, the upstream, is not in it. It is a line in a file of the
@@ -15,6 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from interlock.core.addresses import LOCAL, Address
 from interlock.core.errors import Invalid
 from interlock.delivery.model import Share, Shares, check_shares
 from interlock.delivery.ports import Leg, LegKind
@@ -28,8 +30,10 @@ _LONGEST_NAME = 200  # with room for a suffix below the 255 bytes of a file name
 _NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _MARKER = re.compile(r"[A-Za-z0-9._:-]{0,200}")
 _SLOTS = 100
-# Read in the same way here and by Caddy. Anchored and without choices, so that Go matches it in one pass.
+# Read in the same way here and by Caddy. Anchored and without choices, so that Go matches each in one pass. The first one is of
+# ports of this host, which is what most legs lead to; in the second one every slot says its host.
 _LINE = "^" + "([0-9]+) " * _SLOTS + "([A-Za-z0-9._:-]*)$"
+_LINE_WITH_HOSTS = "^" + "([0-9.]+:[0-9]+) " * _SLOTS + "([A-Za-z0-9._:-]*)$"
 _PLACEHOLDERS = [f"{{slot_{number}}}" for number in range(_SLOTS)]
 _NOWHERE = "-"
 
@@ -81,7 +85,7 @@ def server(leg: Leg) -> Data:
     }
     proxy = {
         "handler": "reverse_proxy",
-        "upstreams": [{"dial": f"127.0.0.1:{placeholder}"} for placeholder in _PLACEHOLDERS],
+        "upstreams": [{"dial": placeholder} for placeholder in _PLACEHOLDERS],
         # A further try takes the next slot and reads the line again: a request that saw the old upstream just before the
         # switch reaches the new one though the old one has ended meanwhile. Tried again are refused connections, and GETs that
         # got no answer. Three times, since all requests take their slots from one counter: the next one of a request among
@@ -90,11 +94,15 @@ def server(leg: Leg) -> Data:
         "transport": {"protocol": "http", "keep_alive": {"idle_timeout": _UPSTREAM_IDLE}},
         "stream_close_delay": _STREAMS_OUTLIVE_RELOADS,
     }
+    numbers = [f"${{{number + 1}}}" for number in range(_SLOTS)]
     slots = {
         "handler": "map",
         "source": f"{{file.{LEGS_FOLDER}/{name}}}",
         "destinations": _PLACEHOLDERS,
-        "mappings": [{"input_regexp": _LINE, "outputs": [f"${{{number + 1}}}" for number in range(_SLOTS)]}],
+        "mappings": [
+            {"input_regexp": _LINE, "outputs": [f"{LOCAL}:{number}" for number in numbers]},
+            {"input_regexp": _LINE_WITH_HOSTS, "outputs": numbers},
+        ],
         "defaults": [_NOWHERE] * _SLOTS,
     }
     return {
@@ -116,25 +124,31 @@ def leg_of(name: str, configured: Data) -> Leg:
 
 
 def upstream_line(shares: Sequence[Share], marker: str) -> str:
-    """The line that leads a leg to ports, or nowhere, and says for whom. Raises Invalid ``marker`` or ``shares``."""
+    """The line that leads a leg to addresses, or nowhere, and says for whom. Raises Invalid ``marker`` or ``shares``."""
     if not _MARKER.fullmatch(marker):
         raise Invalid("marker", "not a usable marker", hint="at most 200 letters, digits and . _ : -")
     check_shares(shares)
-    ports = " ".join(str(port) for port in _slots(shares)) or _NOWHERE
-    return f"{ports} {marker}"
+    is_local = all(share.host == LOCAL for share in shares)
+    slots = " ".join(str(slot.port if is_local else slot) for slot in _slots(shares)) or _NOWHERE
+    return f"{slots} {marker}"
 
 
-def _slots(shares: Sequence[Share]) -> list[int]:
-    """The port of each slot, every port as evenly over all slots as its share allows."""
-    places = [((number + 0.5) / share.percent, share.port) for share in shares for number in range(share.percent)]
-    return [port for _, port in sorted(places)]
+def _slots(shares: Sequence[Share]) -> list[Address]:
+    """The address of each slot, every address as evenly over all slots as its share allows."""
+    places = [((number + 0.5) / share.percent, share.address) for share in shares for number in range(share.percent)]
+    return [address for _, address in sorted(places)]
 
 
 def parse_upstream_line(line: str) -> tuple[Shares, str]:
-    """The inverse of `upstream_line`, by port; anything else leads nowhere, and that is how the server reads it too."""
-    match = re.fullmatch(_LINE, line)
+    """The inverse of `upstream_line`, by address; anything else leads nowhere, and that is how the server reads it too."""
+    match = re.fullmatch(_LINE, line) or re.fullmatch(_LINE_WITH_HOSTS, line)
     if match is None:
         nowhere, _, marker = line.partition(" ")
         return (), marker if nowhere == _NOWHERE and _MARKER.fullmatch(marker) else ""
-    *ports, marker = match.groups()
-    return tuple(Share(port=int(port), percent=count) for port, count in sorted(Counter(ports).items())), marker
+    *slots, marker = match.groups()
+    return tuple(_share(slot, count) for slot, count in sorted(Counter(slots).items())), marker
+
+
+def _share(slot: str, percent: int) -> Share:
+    host, _, port = slot.rpartition(":")
+    return Share(host=host or LOCAL, port=int(port), percent=percent)

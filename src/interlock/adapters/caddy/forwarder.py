@@ -24,6 +24,7 @@ from interlock.adapters.caddy.configuration import Data, leg_name, leg_of, parse
 from interlock.adapters.caddy.connections import established
 from interlock.adapters.caddy.folder import CONFIGURATION_FILE, ForwarderFolder
 from interlock.adapters.caddy.metrics import leg_counters
+from interlock.core.addresses import Address
 from interlock.core.errors import Conflict, Unavailable
 from interlock.delivery.model import Share
 from interlock.delivery.ports import Leg, LegCounters, LegKind, LegStatus
@@ -88,8 +89,8 @@ class CaddyForwarder:
         async with self._turn:
             return leg_counters(await self._admin.metrics(), name)
 
-    async def open_connections(self, port: int) -> int:
-        return await asyncio.to_thread(established, port)
+    async def open_connections(self, address: Address) -> int:
+        return await asyncio.to_thread(established, address)
 
     def _status(self, name: str, configured: Data) -> LegStatus:
         shares, marker = parse_upstream_line(self._folder.upstream_line(name))

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from interlock.adapters.containers.connection import Data
 from interlock.adapters.containers.folders import holder_name, owner
+from interlock.core.addresses import is_host
 from interlock.core.errors import Invalid
 from interlock.tools.containers.ports import INSTANCE_LABEL, KEY_LABEL, ContainerSpec
 
@@ -68,7 +69,7 @@ def container_configuration(instance: str, key: str, spec: ContainerSpec, user: 
     _check(spec)
     inside = spec.container_port or spec.port
     ports = (
-        {} if inside is None or spec.port is None else {f"{inside}/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(spec.port)}]}
+        {} if inside is None or spec.port is None else {f"{inside}/tcp": [{"HostIp": spec.host, "HostPort": str(spec.port)}]}
     )
     numbers = owner(user)
     environment = {"HOME": "/tmp", **spec.environment}  # noqa: S108 - the container's own, in memory
@@ -166,6 +167,7 @@ def _check(spec: ContainerSpec) -> None:
         ),
         "the user is not given as numbers": bool(spec.user) and not _USER.fullmatch(spec.user),
         "what joins another container's network publishes no port": bool(spec.joins) and spec.port is not None,
+        "its host is no IPv4 address of one host": not is_host(spec.host),
         "a container port is published nowhere": spec.container_port is not None and spec.port is None,
         "a limit is negative or too small": min(spec.grace_s, spec.max_restarts) < 0
         or spec.log_limit_bytes < 1

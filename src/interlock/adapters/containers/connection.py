@@ -1,4 +1,4 @@
-"""Requests to an engine's API, over its socket or TCP, each on a connection of its own and with a time limit.
+"""Requests to an engine's API, over its socket, TCP or TLS, each on a connection of its own and with a time limit.
 
 So a call never depends on what became of an earlier one: an engine that ended and came back is simply asked again.
 """
@@ -6,6 +6,7 @@ So a call never depends on what became of an earlier one: an engine that ended a
 import asyncio
 import json
 import os
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -37,12 +38,14 @@ class Refusal(Exception):  # noqa: N818 - an answer
 
 class Connection:
     """The API of the engine at ``url`` (``unix://`` or ``tcp://``); empty for the first of the usual sockets that is there.
+    With ``tls`` it is spoken to over that and in no other way.
 
     Every method raises `Refusal`, and Unavailable ``engine_down`` where no whole answer comes.
     """
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
+        self._url = url if tls is None else "https://" + url.removeprefix("tcp://")
+        self._tls = tls
 
     async def ask(
         self, method: str, path: str, *, params: Data | None = None, body: Any = None, timeout_s: float = ANSWER_S
@@ -103,7 +106,8 @@ class Connection:
         url = self._url or usual_socket()
         limits = aiohttp.ClientTimeout(total=total_s, sock_connect=_CONNECT_S, sock_read=idle_s)
         try:
-            async with Docker(url=url, timeout=aiohttp.ClientTimeout(total=ANSWER_S, sock_connect=_CONNECT_S)) as docker:
+            beginning = aiohttp.ClientTimeout(total=ANSWER_S, sock_connect=_CONNECT_S)
+            async with Docker(url=url, timeout=beginning, ssl_context=self._tls) as docker:
                 query = docker._query  # pyright: ignore[reportPrivateUsage] - its methods decode what has to stay bytes
                 async with query(path, method, params=params, data=data, headers=headers, timeout=limits) as response:
                     try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import ssl
 import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -58,11 +59,14 @@ class DockerEngine(Images):
 
     ``url`` is ``unix://`` or ``tcp://``; empty takes the first of the usual sockets that is there at each call. ``instance``
     says which control plane this is. ``auth`` gives the credentials for a registry; one on the loopback
-    interface needs none. Every method raises Invalid ``process_key`` for what is not a key.
+    interface needs none. With ``tls`` (`tls.client_context`) that alone is spoken. Every method raises Invalid ``process_key``
+    for what is not a key.
     """
 
-    def __init__(self, url: str, instance: Instance, auth: RegistryAuth = no_registry_auth) -> None:
-        super().__init__(Connection(url), instance, auth)
+    def __init__(
+        self, url: str, instance: Instance, auth: RegistryAuth = no_registry_auth, tls: ssl.SSLContext | None = None
+    ) -> None:
+        super().__init__(Connection(url, tls), instance, auth)
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._starting: set[str] = set()
         self._anchors: dict[str, Anchor] = {}
@@ -212,7 +216,7 @@ class DockerEngine(Images):
             raise
 
     async def _observe(self, found: Data) -> ProcessStatus:
-        """What became of it; told from the engine's events where those are needed, which are soon forgotten and so kept in mind."""
+        """What became of it; by the engine's events where those are needed, which it soon forgets and so are kept in mind."""
         if not needs_events(found):
             return observe(found)
         container_id, ended_at = found["Id"], found["State"]["FinishedAt"]

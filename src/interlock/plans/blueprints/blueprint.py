@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from interlock.core.addresses import LOCAL
 from interlock.core.errors import Invalid
 from interlock.delivery.inputs import Place
 from interlock.delivery.model import Deployment, Instance
@@ -27,6 +28,8 @@ class Contained(msgspec.Struct, frozen=True, kw_only=True):
     image: Any
     port: int | None
     labels: dict[str, str]
+    host: str
+    """The address at which it is reached."""
 
 
 class Blueprint:
@@ -65,9 +68,8 @@ class Blueprint:
             return instance_of(self.recipe, facts.folder)
         built = outputs("release", "image")["image"] if facts.release is None else facts.release.image
         port = facts.release.container_port if facts.release else (facts.image.container_port if facts.image else None)
-        return instance_of(
-            self.recipe, "", Contained(image=built, port=port, labels=self.labels(environment, facts.release_id))
-        )
+        labels = self.labels(environment, facts.release_id)
+        return instance_of(self.recipe, "", Contained(image=built, port=port, labels=labels, host=facts.container_host))
 
     def labels(self, environment: EnvironmentFacts, release_id: str) -> dict[str, str]:
         """By which a container is found again, whoever looks."""
@@ -81,10 +83,19 @@ class Blueprint:
         self.grant_known(task_id, f"{instance['target']}.start", given, port=Rule(rule="port"))
 
     def grant_point(self, task_id: str, place: Place, kind: str) -> None:
-        """The right to lead a leg of the place to ports of this host."""
+        """The right to lead a leg of the place to ports of this host, and of those others where its instances are."""
         port = place.stable_port if kind == "stable" else place.candidate_port
         rules = {"route": exactly(place.route), "kind": exactly(kind), "listen_port": exactly(port)}
-        self.grant(task_id, "forwarder.point", shares=Rule(rule="shares"), **rules)
+        self.grant(task_id, "forwarder.point", shares=Rule(rule="shares", value=self._hosts(place) or None), **rules)
+
+    def _hosts(self, place: Place) -> list[str]:
+        found: set[str] = set()
+        for environment in self.facts.environments:
+            if environment.place == place:
+                found |= {instance.host for instance in environment.serving.instances} if environment.serving else set()
+                is_contained = self.recipe.target == "container" or bool(environment.fallback and environment.fallback.image)
+                found |= {self.facts.container_host} if is_contained else set()
+        return sorted(found - {LOCAL})
 
     def grant_stop(self, task_id: str, target: str, instances: Iterable[Instance] | None) -> None:
         """The right to stop these instances; None: those that this run starts, which have no name yet. The deployment that they
@@ -113,6 +124,7 @@ def instance_of(recipe: Recipe, folder: str, contained: Contained | None = None)
             "limits": limits_of(recipe),
             "writable": list(recipe.writable),
             "labels": contained.labels,
+            **({} if contained.host == LOCAL else {"host": contained.host}),
         }
     if recipe.start is None:
         raise Invalid("no_start", f"{recipe.name} has no start command", hint="add `start:` to ai-module.yaml")
@@ -148,7 +160,7 @@ def target_of(environment: EnvironmentFacts) -> str:
 
 
 def has_port(serving: Deployment | None) -> bool:
-    return serving is not None and bool(serving.ports)
+    return serving is not None and bool(serving.addresses)
 
 
 def plain(value: Any) -> Any:

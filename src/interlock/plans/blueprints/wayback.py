@@ -77,7 +77,9 @@ def _instance(plan: Blueprint, environment: EnvironmentFacts, release: Release) 
     if not release.image:
         return instance_of(release.recipe, release.folder)
     labels = plan.labels(environment, release.release_id)
-    return instance_of(release.recipe, "", Contained(image=release.image, port=release.container_port, labels=labels))
+    host = plan.facts.container_host
+    contained = Contained(image=release.image, port=release.container_port, labels=labels, host=host)
+    return instance_of(release.recipe, "", contained)
 
 
 def take_out(

@@ -5,6 +5,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from interlock.core.addresses import LOCAL
 from interlock.tools.ports import ProcessStatus, Workloads
 
 KEY_LABEL = "interlock.key"
@@ -31,7 +32,7 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What to run, as data.
 
     Whatever is not said here is closed: no capabilities, no new privileges, a read-only root with a small ``/tmp`` in memory, a
-    port on the loopback interface alone. ``environment`` joins the image's own.
+    port on the loopback interface alone, unless ``host`` says another one. ``environment`` joins the image's own.
     """
 
     kind: Literal["job", "service"] = "service"
@@ -44,7 +45,9 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     secret_variables: tuple[str, ...] = ()
     """Variables whose values are masked wherever the container's output is read. Whoever may ask the engine can see them."""
     port: int | None = None
-    """Published on 127.0.0.1. ``port_taken`` where something listens there already."""
+    """Published on ``host``. ``port_taken`` where something listens there already."""
+    host: str = LOCAL
+    """An IPv4 address of the engine's host."""
     container_port: int | None = None
     """Where the service listens inside, on all interfaces; the same number as ``port`` when not said."""
     joins: str = ""

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from interlock.core.addresses import LOCAL
 from interlock.core.errors import Conflict, Unavailable
 from interlock.tools.containers.ports import ContainerEngine, ContainerLimits, ContainerSpec
 from interlock.tools.endings import ending, job_failure, length_of, tail_of
@@ -121,7 +122,7 @@ class RunContainer:
 
 
 class StartContainerInput(msgspec.Struct, frozen=True, kw_only=True):
-    """``port`` is where the service is reached on this machine, ``container_port`` where it listens inside (the same when not
+    """``port`` of ``host`` is where the service is reached, ``container_port`` where it listens inside (the same when not
     said): that one replaces ``{port}`` in the command and becomes ``PORT``. No ``command``: the image's own."""
 
     image: str
@@ -129,6 +130,7 @@ class StartContainerInput(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
     secrets: dict[str, str] = {}
     port: int | None = None
+    host: str = LOCAL
     container_port: int | None = None
     limits: ContainerLimits = ContainerLimits()
     writable: list[str] = []
@@ -261,6 +263,7 @@ def _service(call: Call, arguments: StartContainerInput, secrets: Mapping[str, s
         environment={**arguments.environment, **port, **secrets},
         secret_variables=tuple(arguments.secrets),
         port=arguments.port,
+        host=arguments.host,
         container_port=arguments.container_port,
         limits=arguments.limits,
         writable=tuple(arguments.writable),

@@ -158,6 +158,8 @@ def _rule(rule: Doc) -> str:
             return "one of " + " or ".join(as_text(value) for value in rule["value"])
         case "port":
             return "any free one"
+        case "shares" if rule["value"]:
+            return f"as decided in the run, on this host or {' or '.join(rule['value'])}"
         case _:
             return "as decided in the run"
 
