@@ -15,6 +15,7 @@ from interlock.delivery.analysing import Analysing
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.inputs import AnalyseTask, Place, SmokeTask, VerifyTask, WatchTask
 from interlock.delivery.model import Deployment, Instance, Release, Shares, evenly
+from interlock.delivery.parked import Parked
 from interlock.delivery.ports import Leg
 from interlock.delivery.probing import Observer
 from interlock.delivery.service import Delivery
@@ -110,7 +111,7 @@ class Judged:
         self.observer = Observer(self.targets, self.forwarder, self.web, self.clock)
         self.pages, self.metrics = FakeMetricPages(), FakeMetricSource()
         sources = SignalSources(metrics=self.metrics, pages=self.pages, targets=self.targets)
-        self.watcher = Watcher(self.delivery, self.incidents, self.observer, self.clock)
+        self.watcher = Watcher(self.delivery, self.incidents, self.observer, Parked(self.inbox), self.clock)
         self.watching = Watching(self.delivery, self.incidents, self.observer, self.clock)
         self.analysing = Analysing(self.delivery, self.incidents, self.observer, sources, self.clock)
         self.verifying = Verifying(self.delivery, self.incidents, self.targets, self.clock)

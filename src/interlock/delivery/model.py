@@ -192,6 +192,13 @@ class Drill(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str = ""
 
 
+def gets_requests(deployment: Deployment, route: Route) -> bool:
+    """Whether the stable leg is led to the deployment: to its instances, or to the candidate leg before it has switched."""
+    led_to = {share.port for share in route.shares}
+    is_candidate = route.deployment_id != deployment.deployment_id
+    return bool(led_to & set(deployment.ports)) or (is_candidate and route.candidate_port in led_to)
+
+
 def evenly(ports: Sequence[int], percent: int = 100) -> Shares:
     """``percent`` spread over ``ports``, the first ones getting what is left over; ports beyond the percents get none."""
     each, left = divmod(percent, len(ports)) if ports else (0, 0)

@@ -13,10 +13,11 @@ from interlock.delivery.watch import NO_TRAFFIC, Sample
 from interlock.sources.model import HealthCheck
 from interlock.tools.ports import HttpClient, ProcessState, ProcessStatus
 
-Sharing = Literal["alone", "split", "mixed"]
+Sharing = Literal["alone", "split", "candidate", "mixed"]
 """Who gets the requests of a deployment's stable leg: it ``alone``; ``split``, a candidate gets a part by way of its own leg,
-where that part is counted; ``mixed``, instances of another deployment stand beside its own, as in a rolling update, or the leg
-leads where nobody led it, and nobody can tell whose requests were whose."""
+where that part is counted; ``candidate``, the same where the deployment is that candidate; ``mixed``, instances of another
+deployment stand beside its own, as in a rolling update, or the leg leads where nobody led it, so that nobody can tell whose
+requests were whose."""
 
 _WORST: tuple[ProcessState, ...] = ("running", "starting", "unknown", "exited", "lost", "absent")
 
@@ -43,6 +44,7 @@ class Observer:
             at_s=self._clock.monotonic(),
             counters=counters,
             elsewhere=elsewhere,
+            beside=await self.counters(_route(deployment), "stable") if sharing == "candidate" else None,
             healthy=_together(await self._answers(ports_of(item for item in statuses if item not in lost), health)),
             is_running=all(status.state in {"running", "starting"} for status in left) if seen else None,
             restarts=sum(status.restarts for status in left) if seen else None,
@@ -78,6 +80,8 @@ class Observer:
         leg = await self._leg(route, "stable")
         if leg is not None and set(leg.shares) != set(route.shares):
             return "mixed"
+        if route.deployment_id != deployment.deployment_id:
+            return "candidate" if await self._is_led_to(deployment, route) else "mixed"
         others = {share.port for share in route.shares} - set(deployment.ports)
         if not others:
             return "alone"
@@ -85,9 +89,11 @@ class Observer:
 
     async def is_split(self, candidate: Deployment, stable: Deployment, route: Route) -> bool:
         """Whether both legs lead where a canary needs them, as far as the forwarder answers."""
+        return await self._is_led_to(candidate, route) and await self.sharing(stable, route) == "split"
+
+    async def _is_led_to(self, candidate: Deployment, route: Route) -> bool:
         leg = await self._leg(route, "candidate")
-        is_led = leg is None or {share.port for share in leg.shares} == set(candidate.ports)
-        return is_led and await self.sharing(stable, route) == "split"
+        return leg is None or {share.port for share in leg.shares} == set(candidate.ports)
 
     async def _leg(self, route: Route, kind: LegKind) -> LegStatus | None:
         try:
@@ -100,8 +106,8 @@ class Observer:
         if not deployment.ports or sharing == "mixed":
             # A service without a port has no counters of its own, and that is known, not unclear.
             return NO_TRAFFIC, None
-        if sharing == "alone":
-            return await self.counters(_route(deployment), "stable"), None
+        if sharing != "split":
+            return await self.counters(_route(deployment), "stable" if sharing == "alone" else "candidate"), None
         # In this order: what comes in between is then in the leg that has the other's requests too.
         candidate = await self.counters(_route(deployment), "candidate")
         stable = await self.counters(_route(deployment), "stable")

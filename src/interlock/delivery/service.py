@@ -1,7 +1,7 @@
 """Services, releases and deployments: what exists, and what is observed of it."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
@@ -12,7 +12,17 @@ from interlock.db.database import Database
 from interlock.db.session import Session
 from interlock.delivery import contracts, store
 from interlock.delivery.artifacts import Artifacts
-from interlock.delivery.model import Deployment, DeploymentState, Instance, Release, Route, Service, Shares, may_become
+from interlock.delivery.model import (
+    Deployment,
+    DeploymentState,
+    Instance,
+    Release,
+    Route,
+    Service,
+    Shares,
+    gets_requests,
+    may_become,
+)
 from interlock.delivery.naming import check_service_name, free_ports, unknown_environment, unknown_service
 from interlock.events.service import Events
 from interlock.sources.model import Target, WatchPolicy
@@ -217,6 +227,15 @@ class Delivery:
             good = await store.deployments_in(connection, "good")
             serving = {route.deployment_id for route in await store.all_routes(connection)}
         return [deployment for deployment in good if deployment.deployment_id in serving]
+
+    async def under_traffic(self, scope: Scope, run_ids: Collection[str]) -> list[Deployment]:
+        """What these runs have started, has not passed its watch and gets requests."""
+        async with self._database.read(scope) as connection:
+            found = await store.deployments_in(connection, "starting", "live")
+            routes = {(route.service, route.environment): route for route in await store.all_routes(connection)}
+        return [
+            item for item in found if item.run_id in run_ids and gets_requests(item, routes[item.service, item.environment])
+        ]
 
     async def last_good(self, scope: Scope, service: str, environment: str, *, before: str = "") -> Deployment | None:
         """The newest deployment that passed its watch; with ``before``, the newest older than that deployment and of other

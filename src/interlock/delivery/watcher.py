@@ -11,9 +11,10 @@ from interlock.core.scope import Scope
 from interlock.delivery.evidence import told
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.model import Deployment, Incident
+from interlock.delivery.parked import Parked, Waiting
 from interlock.delivery.probing import Observer, Sharing
 from interlock.delivery.service import Delivery
-from interlock.delivery.watch import Judgement, Sample, Thresholds, judge, merge
+from interlock.delivery.watch import Judgement, Sample, Thresholds, is_its_own, judge, merge
 from interlock.sources.model import HealthCheck
 
 log = structlog.get_logger(__name__)
@@ -24,13 +25,15 @@ AT_ONCE = 32
 
 
 class Watcher:
-    """Looks at every serving deployment that no run watches. A crossed threshold opens an incident; whoever holds the plan acts
-    on it. What cannot be told is neither."""
+    """Looks at every serving deployment that no run watches, and at what a run has given traffic while that waits for a person.
+    A crossed threshold opens an incident; whoever holds the plan acts on it, or the run itself. What cannot be told is neither.
+    """
 
-    def __init__(self, delivery: Delivery, incidents: Incidents, observer: Observer, clock: Clock) -> None:
+    def __init__(self, delivery: Delivery, incidents: Incidents, observer: Observer, parked: Parked, clock: Clock) -> None:
         self._delivery = delivery
         self._incidents = incidents
         self._observer = observer
+        self._parked = parked
         self._clock = clock
         self._samples: dict[str, list[Sample]] = {}
         self._due: dict[str, float] = {}
@@ -43,8 +46,8 @@ class Watcher:
         async with asyncio.TaskGroup() as looks:
             while True:
                 try:
-                    for deployment in await self._due_now(scope):
-                        looks.create_task(self._look_at(scope, deployment))
+                    for deployment, waiting in await self._due_now(scope):
+                        looks.create_task(self._look_at(scope, deployment, waiting))
                 except Exception:
                     # The watch is what brings bad releases back: nothing may end it.
                     log.exception("watch.failed")
@@ -52,19 +55,22 @@ class Watcher:
 
     async def look(self, scope: Scope) -> None:
         """One round over everything that is due."""
-        await asyncio.gather(*[self._look_at(scope, deployment) for deployment in await self._due_now(scope)])
+        await asyncio.gather(*[self._look_at(scope, *due) for due in await self._due_now(scope)])
 
-    async def _due_now(self, scope: Scope) -> list[Deployment]:
-        """What is to be looked at now, the looks that are still under way left out."""
-        watched = await self._delivery.watched(scope)
-        self._forget(set(self._samples) - {deployment.deployment_id for deployment in watched})
-        found: list[Deployment] = []
-        for deployment in watched:
+    async def _due_now(self, scope: Scope) -> list[tuple[Deployment, Waiting | None]]:
+        """What is to be looked at now and which run waits for that, the looks that are still under way left out."""
+        waiting = await self._parked.listing(scope)
+        watched = [(deployment, None) for deployment in await self._delivery.watched(scope)]
+        if waiting:
+            watched += [(item, waiting[item.run_id]) for item in await self._delivery.under_traffic(scope, waiting)]
+        self._forget(set(self._samples) - {deployment.deployment_id for deployment, _ in watched})
+        found: list[tuple[Deployment, Waiting | None]] = []
+        for deployment, run in watched:
             name, now = deployment.deployment_id, self._clock.monotonic()
             if name not in self._looked_at and now >= self._due.get(name, 0.0):
                 self._due[name] = now + merge(deployment.watch).interval_s
                 self._looked_at.add(name)
-                found.append(deployment)
+                found.append((deployment, run))
         return found
 
     def _forget(self, gone: Iterable[str]) -> None:
@@ -72,22 +78,26 @@ class Watcher:
             for known_of in (self._samples, self._due, self._sharing):
                 known_of.pop(name, None)
 
-    async def _look_at(self, scope: Scope, deployment: Deployment) -> None:
+    async def _look_at(self, scope: Scope, deployment: Deployment, waiting: Waiting | None) -> None:
         """What goes wrong with one deployment keeps nobody from the next one."""
         try:
             async with self._room:
-                await self._judge(scope, deployment, merge(deployment.watch))
+                await self._judge(scope, deployment, waiting)
         except Exception:
             log.exception("watch.failed", deployment=deployment.deployment_id)
         finally:
             self._looked_at.discard(deployment.deployment_id)
 
-    async def _judge(self, scope: Scope, deployment: Deployment, thresholds: Thresholds) -> None:
+    async def _judge(self, scope: Scope, deployment: Deployment, waiting: Waiting | None) -> None:
+        thresholds = merge(deployment.watch)
         release = await self._delivery.release(scope, deployment.release_id)
         health = release.recipe.health
         samples = await self._sampled(scope, deployment, thresholds, health)
         judgement = judge(samples, thresholds, has_health_check=health is not None and bool(deployment.ports))
         incident = await self._incidents.open_for(scope, deployment.deployment_id)
+        if waiting is not None:
+            await self._tell_run(scope, deployment, waiting, judgement, samples, incident)
+            return
         if incident is not None and incident.found_by != "host":
             return
         if judgement.verdict == "breach":
@@ -115,6 +125,22 @@ class Watcher:
         while len(samples) > 2 and samples[1].at_s < sample.at_s - thresholds.window_s:
             samples.pop(0)
         return samples
+
+    async def _tell_run(
+        self,
+        scope: Scope,
+        deployment: Deployment,
+        waiting: Waiting,
+        judgement: Judgement,
+        samples: list[Sample],
+        known: Incident | None,
+    ) -> None:
+        """What has gone wrong while its run waits is found by that run: it takes the way back, and nobody is asked any more."""
+        if known is None and judgement.verdict == "breach" and is_its_own(judgement, samples):
+            evidence = msgspec.to_builtins(judgement) | {"samples": told(samples)}
+            known = await self._incidents.open(scope, deployment, f"{deployment.place}: {judgement.reason()}", evidence)
+        if known is not None and known.found_by == "run":
+            await self._parked.end(scope, waiting)
 
     async def _report_breach(
         self, scope: Scope, deployment: Deployment, judgement: Judgement, samples: list[Sample], known: Incident | None
