@@ -6,7 +6,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from harness.judging import NEW, OLD, QUICK, Judged
+from harness.judging import HEALTH, NEW, OLD, QUICK, Judged
 from interlock.delivery.model import Incident, Share, evenly
 from interlock.delivery.ports import Leg
 
@@ -74,6 +74,12 @@ class TestAStrangerUnderItsKey:
         requests(judged)
         (incident,) = await looks(judged)
         assert incident.found_by == "host", incident.title
+
+    async def test_is_not_shown_as_it(self, judged: Judged) -> None:
+        deployment = await judged.delivery.deployment(judged.scope, "dep_new")
+        assert (await judged.observer.observe(deployment, HEALTH)).health == "healthy"
+        judged.host.identities[f"new-{NEW}"] = "another"
+        assert (await judged.observer.observe(deployment, HEALTH)).reason == "the process is absent"
 
     async def test_is_not_taken_for_it_when_that_is_back(self, judged: Judged) -> None:
         judged.host.identities[f"new-{NEW}"] = "another"

@@ -54,8 +54,10 @@ class Observer:
 
     async def observe(self, deployment: Deployment, health: HealthCheck | None) -> Observed:
         """What is true of a deployment now, whatever its record says."""
-        statuses = tuple((await self._targets.statuses(deployment)).values())
-        process = worst(status.state for status in statuses)
+        found = await self._targets.statuses(deployment)
+        statuses = tuple(found.values())
+        # Another one under the key of an instance is not that instance.
+        process = worst(status.state if is_itself(instance, status) else "absent" for instance, status in found.items())
         answers = _together(await self._answers(deployment.ports, health)) if process == "running" else None
         verdict, reason = judge_health(process=process, answers=answers, has_check=health is not None)
         try:
