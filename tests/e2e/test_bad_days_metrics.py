@@ -129,6 +129,27 @@ async def test_a_person_may_abort_what_cannot_be_told_and_nothing_is_held_agains
     assert await plane.incidents(sample) == []
 
 
+async def test_a_canary_that_gets_ill_while_somebody_is_asked_about_it_is_brought_back(
+    plane: Plane, sample: Sample, liar: Target, tmp_path: Path
+) -> None:
+    liar.says(vector("NaN"), content_type=JSON)
+    illness = tmp_path / "ill"
+    async with mended(liar):
+        module = canary({"name": "faults", "promql": QUERY, "max": 1}, bake=0.3)
+        run_id = await begun(plane, sample, module, unhealthy_while=str(illness))
+        item = await question(plane, run_id)
+        illness.touch()
+        run = await plane.ended(run_id)
+    assert (run["status"], run["error"]["code"]) == ("rolled_back", "analysis_failed")
+    assert "the health check failed" in run["error"]["message"]
+    answered = (await plane.get("/inbox", params={"state": "answered"}))["items"]
+    (settled,) = [each for each in answered if each["item_id"] == item["item_id"]]
+    assert (settled["answer"], settled["answered_by"]) == ("abort", "system:control-plane")
+    assert await plane.ask(sample) == (200, "v1.0.0")
+    (incident,) = await plane.incidents(sample)
+    assert (incident["found_by"], incident["state"]) == ("run", "resolved")
+
+
 @pytest.mark.slow
 async def test_a_prometheus_that_is_too_slow_is_one_that_does_not_answer(plane: Plane, sample: Sample, liar: Target) -> None:
     liar.says(vector("0"), content_type=JSON)

@@ -7,14 +7,17 @@ from typing import Any
 import msgspec
 
 from harness.engine import run_of
+from interlock.core.addresses import local
 from interlock.core.clock import Clock, SystemClock
 from interlock.core.errors import Unavailable
 from interlock.core.scope import Scope
 from interlock.db.database import Database
 from interlock.delivery.analysing import Analysing
+from interlock.delivery.drift_observer import UnderWay
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.inputs import AnalyseTask, Place, SmokeTask, VerifyTask, WatchTask
 from interlock.delivery.model import Deployment, Instance, Release, Shares, evenly
+from interlock.delivery.parked import Parked
 from interlock.delivery.ports import Leg
 from interlock.delivery.probing import Observer
 from interlock.delivery.service import Delivery
@@ -95,6 +98,10 @@ class Context:
             raise Cut
 
 
+async def _no_run(_scope: Scope) -> UnderWay:
+    return UnderWay()
+
+
 class Judged:
     """``dep_old`` serves shop in staging at `OLD`; `candidate` puts ``dep_new`` beside it at `NEW`."""
 
@@ -110,7 +117,7 @@ class Judged:
         self.observer = Observer(self.targets, self.forwarder, self.web, self.clock)
         self.pages, self.metrics = FakeMetricPages(), FakeMetricSource()
         sources = SignalSources(metrics=self.metrics, pages=self.pages, targets=self.targets)
-        self.watcher = Watcher(self.delivery, self.incidents, self.observer, self.clock)
+        self.watcher = Watcher(self.delivery, self.incidents, self.observer, Parked(self.inbox), self.clock, _no_run)
         self.watching = Watching(self.delivery, self.incidents, self.observer, self.clock)
         self.analysing = Analysing(self.delivery, self.incidents, self.observer, sources, self.clock)
         self.verifying = Verifying(self.delivery, self.incidents, self.targets, self.clock)
@@ -124,7 +131,7 @@ class Judged:
             service="shop", environment="staging", stable_port=route.stable_port, candidate_port=route.candidate_port
         )
         await self.deploy("old", (OLD,))
-        await self.serves("old", evenly([OLD]))
+        await self.serves("old", evenly([local(OLD)]))
         await self.delivery.change(self.scope, "dep_old", "good", "the watch passed")
 
     async def deploy(self, name: str, ports: tuple[int, ...], watch: WatchPolicy = QUICK) -> Deployment:

@@ -6,12 +6,16 @@ import msgspec
 import pytest
 import pytest_asyncio
 
+from harness.http_target import http_target
 from harness.judging import AWAY, NEW, OLD, Context, Cut, Judged
+from interlock.adapters.http.client import HttpxClient
 from interlock.core.errors import Conflict, Unavailable
 from interlock.core.signals import NeedsApproval
 from interlock.delivery.model import Share
 from interlock.delivery.ports import Leg
 from interlock.sources.model import AnalysisPolicy, Check, Command, HealthCheck, SmokeTest
+from interlock.tools.http import CheckInput, HttpCheck
+from interlock.tools.model import Call
 
 IN_DOUBT = AnalysisPolicy(checks=(Check(name="faults", signal="promql", query="faults", max=1),))
 """Nothing is known of it here."""
@@ -157,6 +161,15 @@ class TestVerifying:
     @pytest.mark.parametrize("status", [204, 404, 500])
     async def test_without_a_check_any_answer_of_the_service_itself_will_do(self, judged: Judged, status: int) -> None:
         await judged.verifying.verify(await asked(judged, status, None))
+
+    async def test_the_tool_tells_which_answer_it_was(self, judged: Judged) -> None:
+        call = Call(scope=judged.scope, run_id="run_1", task_id="verify", key="run-1-verify-1")
+        async with http_target() as target:
+            for status in (204, 404):
+                target.says("", status)
+                with pytest.raises(Conflict) as error:
+                    await HttpCheck(HttpxClient(judged.clock)).act(call, CheckInput(url=target.url))
+                assert error.value.details["status"] == status
 
 
 async def asked(judged: Judged, status: int, health: HealthCheck | None) -> Context:

@@ -6,6 +6,7 @@ import pytest
 import pytest_asyncio
 
 from harness.judging import NEW, Context, Judged
+from interlock.core.addresses import local
 from interlock.delivery.inputs import ClearTask, MendTask, ProcessPlan
 from interlock.delivery.mending import Mending
 from interlock.delivery.model import Instance, evenly
@@ -22,7 +23,7 @@ async def judged(database, scope) -> Judged:
     made = Judged(database, scope)
     await made.begin()
     await made.deploy("new", TWO)
-    await made.serves("new", evenly(TWO))
+    await made.serves("new", evenly([local(port) for port in TWO]))
     await made.delivery.change(scope, "dep_new", "good", "the watch passed")
     return made
 

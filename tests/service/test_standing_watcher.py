@@ -6,7 +6,8 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from harness.judging import NEW, OLD, QUICK, Judged
+from harness.judging import HEALTH, NEW, OLD, QUICK, Judged
+from interlock.core.addresses import local
 from interlock.delivery.model import Incident, Share, evenly
 from interlock.delivery.ports import Leg
 
@@ -21,7 +22,7 @@ async def judged(database, scope, monkeypatch) -> Judged:
     made = Judged(database, scope)
     await made.begin()
     await made.deploy("new", THREE, AT_ONCE)
-    await made.serves("new", evenly(THREE))
+    await made.serves("new", evenly([local(port) for port in THREE]))
     await made.delivery.change(scope, "dep_new", "good", "the watch passed")
     for port in THREE:
         made.forwarder.upstreams[port] = 200
@@ -75,6 +76,12 @@ class TestAStrangerUnderItsKey:
         (incident,) = await looks(judged)
         assert incident.found_by == "host", incident.title
 
+    async def test_is_not_shown_as_it(self, judged: Judged) -> None:
+        deployment = await judged.delivery.deployment(judged.scope, "dep_new")
+        assert (await judged.observer.observe(deployment, HEALTH)).health == "healthy"
+        judged.host.identities[f"new-{NEW}"] = "another"
+        assert (await judged.observer.observe(deployment, HEALTH)).reason == "the process is absent"
+
     async def test_is_not_taken_for_it_when_that_is_back(self, judged: Judged) -> None:
         judged.host.identities[f"new-{NEW}"] = "another"
         await looks(judged)
@@ -93,7 +100,7 @@ class TestALegThatWasEdited:
         await looks(judged, 1)
         requests(judged)
         assert await looks(judged) == []
-        await judged.forwarder.point(leg, evenly(THREE), "by-hand")
+        await judged.forwarder.point(leg, evenly([local(port) for port in THREE]), "by-hand")
         requests(judged)
         assert await looks(judged) == []
         judged.forwarder.upstreams |= dict.fromkeys(THREE, 500)
@@ -103,7 +110,7 @@ class TestALegThatWasEdited:
 
     async def test_in_a_run_s_watch_too(self, judged: Judged) -> None:
         await judged.deploy("newer", (7010,))
-        await judged.serves("newer", evenly([7010]))
+        await judged.serves("newer", evenly([local(7010)]))
         leg = Leg(route="shop.staging", kind="stable", port=judged.place.stable_port)
         await judged.forwarder.point(leg, (), "by-hand")
         task = msgspec.structs.replace(judged.watch(), deployment_id="dep_newer")
@@ -120,9 +127,9 @@ async def test_what_the_candidate_was_asked_in_its_checks_is_not_taken_from_what
     """Of more requests than there was traffic; else its errors could not be seen until it had had as many."""
     candidate = judged.place.candidate_port
     judged.forwarder.upstreams[7020] = 200
-    await judged.forwarder.point(Leg(route="shop.staging", kind="candidate", port=candidate), evenly([7020]), "c1")
+    await judged.forwarder.point(Leg(route="shop.staging", kind="candidate", port=candidate), evenly([local(7020)]), "c1")
     judged.forwarder.count("shop.staging", "candidate", requests=500)
-    await judged.serves("new", (Share(port=candidate, percent=10), *evenly(THREE, 90)))
+    await judged.serves("new", (Share(port=candidate, percent=10), *evenly([local(port) for port in THREE], 90)))
     await looks(judged, 1)
     judged.forwarder.upstreams |= dict.fromkeys(THREE, 500)
     requests(judged, 40)
@@ -145,7 +152,7 @@ class TestATargetThatHangs:
         )
         key = await judged.deploy("aside", (7030,))
         await judged.delivery.record_instance(judged.scope, other, key.instances[0])
-        await judged.delivery.lead(judged.scope, "blog", "staging", evenly([7030]))
+        await judged.delivery.lead(judged.scope, "blog", "staging", evenly([local(7030)]))
         await judged.delivery.switch(judged.scope, "blog", "staging", "dep_blog", "it was switched")
         judged.web.says[7030] = 500
         watch = asyncio.create_task(judged.watcher.run(judged.scope))

@@ -90,7 +90,7 @@ class World:
 
     def _join(self) -> dict[str, Any]:
         records: Any = Records(self)
-        observer: Any = SimpleNamespace(sample=self._sample, counters=self._counters)
+        observer: Any = SimpleNamespace(sample=self._sample, counters=self._counters, sharing=_alone, is_split=_is_split)
         targets: Any = Targets({"process": cast("Any", SimpleNamespace(status=self._status))})
         nothing: Any = None
         sources = SignalSources(metrics=nothing, pages=nothing, targets=targets)
@@ -267,6 +267,12 @@ class Records:
         self._world.incidents[deployment.deployment_id] = title
         return await self.open_for(_scope, deployment.deployment_id)
 
+    async def found_by_run(self, _scope: Any, _deployment_id: str) -> None:
+        """No control plane dies here."""
+
+    async def route(self, _scope: Any, _service: str, _environment: str) -> None:
+        """Where the leg leads is looked up at the leg."""
+
     async def open_for(self, _scope: Any, deployment_id: str) -> Any:
         title = self._world.incidents.get(deployment_id)
         return SimpleNamespace(incident_id=deployment_id, title=title) if title else None
@@ -280,3 +286,11 @@ class Records:
 
 async def _nothing(_context: Any) -> dict[str, Any]:
     return {}
+
+
+async def _alone(_deployment: Any, _route: Any) -> str:
+    return "alone"
+
+
+async def _is_split(_candidate: Any, _stable: Any, _route: Any) -> bool:
+    return True

@@ -30,6 +30,7 @@ from interlock.delivery.drills import Drills
 from interlock.delivery.environments import Environments
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.logs import Logs
+from interlock.delivery.parked import Parked
 from interlock.delivery.probing import Observer
 from interlock.delivery.retention import Retention
 from interlock.delivery.service import Delivery
@@ -168,7 +169,7 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         database=database,
         services=services,
         driver=driver,
-        watcher=Watcher(delivery, incidents, observer, clock, is_under_way),
+        watcher=Watcher(delivery, incidents, observer, Parked(inbox), clock, is_under_way),
         queue=queue,
         healing=healing,
         events=events,

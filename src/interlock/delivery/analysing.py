@@ -22,6 +22,7 @@ from interlock.runs.ports import TaskContext
 LOOK_AGAIN = "look again"
 PROMOTE = "promote"
 ABORT = "abort"
+OPTIONS = (LOOK_AGAIN, PROMOTE, ABORT)
 
 
 class Analysing:
@@ -118,7 +119,7 @@ class Analysing:
         doubt = conclusion.reason() if conclusion.verdict != "pass" else judgement.reason()
         await context.report(f"at {task.percent} %: it cannot be told: {doubt}", analysis=evidence)
         question = f"The analysis at {task.percent} % cannot tell whether the candidate is well: {doubt}. Go on?"
-        raise NeedsApproval(question, (LOOK_AGAIN, PROMOTE, ABORT), evidence)
+        raise NeedsApproval(question, OPTIONS, evidence)
 
     async def _failed(
         self, context: TaskContext, deployment: Deployment, reason: str, found: Conclusion | Judgement

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from interlock.core.addresses import LOCAL, Address, is_host
+from interlock.core.addresses import LOCAL, Address, is_host, local
 from interlock.core.canonical import digest
 from interlock.core.errors import Invalid
 from interlock.sources.model import Recipe, Target, WatchPolicy
@@ -221,6 +221,13 @@ class Drill(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     plan_id: str = ""
     run_id: str = ""
+
+
+def gets_requests(deployment: Deployment, route: Route) -> bool:
+    """Whether the stable leg is led to the deployment: to its instances, or to the candidate leg before it has switched."""
+    led_to = {share.address for share in route.shares}
+    is_candidate = route.deployment_id != deployment.deployment_id
+    return bool(led_to & set(deployment.addresses)) or (is_candidate and local(route.candidate_port) in led_to)
 
 
 def evenly(addresses: Sequence[Address], percent: int = 100) -> Shares:

@@ -14,10 +14,11 @@ from interlock.delivery.watch import NO_TRAFFIC, Sample
 from interlock.sources.model import HealthCheck
 from interlock.tools.ports import HttpClient, ProcessState, ProcessStatus
 
-Sharing = Literal["alone", "split", "mixed"]
+Sharing = Literal["alone", "split", "candidate", "mixed"]
 """Who gets the requests of a deployment's stable leg: it ``alone``; ``split``, a candidate gets a part by way of its own leg,
-where that part is counted; ``mixed``, instances of another deployment stand beside its own, as in a rolling update, or the leg
-leads where nobody led it, and nobody can tell whose requests were whose."""
+where that part is counted; ``candidate``, the same where the deployment is that candidate; ``mixed``, instances of another
+deployment stand beside its own, as in a rolling update, or the leg leads where nobody led it, so that nobody can tell whose
+requests were whose."""
 
 _WORST: tuple[ProcessState, ...] = ("running", "starting", "unknown", "exited", "lost", "absent")
 
@@ -44,6 +45,7 @@ class Observer:
             at_s=self._clock.monotonic(),
             counters=counters,
             elsewhere=elsewhere,
+            beside=await self.counters(_route(deployment), "stable") if sharing == "candidate" else None,
             healthy=_together(await self._answers(addresses_of(item for item in statuses if item not in lost), health)),
             is_running=all(status.state in {"running", "starting"} for status in left) if seen else None,
             restarts=sum(status.restarts for status in left) if seen else None,
@@ -53,8 +55,10 @@ class Observer:
 
     async def observe(self, deployment: Deployment, health: HealthCheck | None) -> Observed:
         """What is true of a deployment now, whatever its record says."""
-        statuses = tuple((await self._targets.statuses(deployment)).values())
-        process = worst(status.state for status in statuses)
+        found = await self._targets.statuses(deployment)
+        statuses = tuple(found.values())
+        # Another one under the key of an instance is not that instance.
+        process = worst(status.state if is_itself(instance, status) else "absent" for instance, status in found.items())
         answers = _together(await self._answers(deployment.addresses, health)) if process == "running" else None
         verdict, reason = judge_health(process=process, answers=answers, has_check=health is not None)
         try:
@@ -79,6 +83,8 @@ class Observer:
         leg = await self._leg(route, "stable")
         if leg is not None and set(leg.shares) != set(route.shares):
             return "mixed"
+        if route.deployment_id != deployment.deployment_id:
+            return "candidate" if await self._is_led_to(deployment, route) else "mixed"
         others = {share.address for share in route.shares} - set(deployment.addresses)
         if not others:
             return "alone"
@@ -86,9 +92,11 @@ class Observer:
 
     async def is_split(self, candidate: Deployment, stable: Deployment, route: Route) -> bool:
         """Whether both legs lead where a canary needs them, as far as the forwarder answers."""
+        return await self._is_led_to(candidate, route) and await self.sharing(stable, route) == "split"
+
+    async def _is_led_to(self, candidate: Deployment, route: Route) -> bool:
         leg = await self._leg(route, "candidate")
-        is_led = leg is None or {share.address for share in leg.shares} == set(candidate.addresses)
-        return is_led and await self.sharing(stable, route) == "split"
+        return leg is None or {share.address for share in leg.shares} == set(candidate.addresses)
 
     async def _leg(self, route: Route, kind: LegKind) -> LegStatus | None:
         try:
@@ -101,8 +109,8 @@ class Observer:
         if not deployment.addresses or sharing == "mixed":
             # A service without a port has no counters of its own, and that is known, not unclear.
             return NO_TRAFFIC, None
-        if sharing == "alone":
-            return await self.counters(_route(deployment), "stable"), None
+        if sharing != "split":
+            return await self.counters(_route(deployment), "stable" if sharing == "alone" else "candidate"), None
         # In this order: what comes in between is then in the leg that has the other's requests too.
         candidate = await self.counters(_route(deployment), "candidate")
         stable = await self.counters(_route(deployment), "stable")

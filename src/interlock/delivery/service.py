@@ -12,7 +12,17 @@ from interlock.db.database import Database
 from interlock.db.session import Session
 from interlock.delivery import contracts, store
 from interlock.delivery.artifacts import Artifacts
-from interlock.delivery.model import Deployment, DeploymentState, Instance, Release, Route, Service, Shares, may_become
+from interlock.delivery.model import (
+    Deployment,
+    DeploymentState,
+    Instance,
+    Release,
+    Route,
+    Service,
+    Shares,
+    gets_requests,
+    may_become,
+)
 from interlock.delivery.naming import check_service_name, free_ports, unknown_environment, unknown_service
 from interlock.events.service import Events
 from interlock.sources.model import Target, WatchPolicy
@@ -229,6 +239,15 @@ class Delivery:
         async with self._database.read(scope) as connection:
             serving = await store.serving_deployments(connection)
         return [deployment for deployment in serving if deployment.state in {"live", "good"}]
+
+    async def under_traffic(self, scope: Scope, run_ids: Collection[str]) -> list[Deployment]:
+        """What these runs have started, has not passed its watch and gets requests."""
+        async with self._database.read(scope) as connection:
+            found = await store.deployments_in(connection, "starting", "live")
+            routes = {(route.service, route.environment): route for route in await store.all_routes(connection)}
+        return [
+            item for item in found if item.run_id in run_ids and gets_requests(item, routes[item.service, item.environment])
+        ]
 
     async def last_good(self, scope: Scope, service: str, environment: str, *, before: str = "") -> Deployment | None:
         """The newest deployment that passed its watch; with ``before``, the newest older than that deployment and of other

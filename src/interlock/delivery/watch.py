@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from interlock.delivery.ports import LegCounters
-from interlock.delivery.significance import quantile
+from interlock.delivery.significance import EARLY_Z, ErrorExcess, LatencyExcess, quantile
 from interlock.sources.model import WatchPolicy
 
 Verdict = Literal["pass", "breach", "inconclusive"]
@@ -47,6 +47,8 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int | None
     elsewhere: LegCounters | None = None
     """What is in ``counters`` and went to another deployment, as its own leg has counted it."""
+    beside: LegCounters | None = None
+    """Of a candidate: what the stable leg has counted, of which its own requests were a part."""
     lost: tuple[str, ...] = ()
     """Instances that are gone by no doing of their own: the host was restarted, somebody stopped them or put another one in
     their place."""
@@ -120,6 +122,22 @@ def judge(samples: Sequence[Sample], thresholds: Thresholds, *, has_health_check
     elif any(reading.crossed is None for reading in readings):
         verdict = "inconclusive"
     return Judgement(verdict=verdict, requests=all_requests, readings=tuple(readings))
+
+
+def is_its_own(judgement: Judgement, samples: Sequence[Sample]) -> bool:
+    """Whether a breach is the deployment's own doing: of a candidate's requests, only where it surely does worse than what
+    serves beside it."""
+    samples = _since_seen(samples)
+    crossed = {reading.signal for reading in judgement.readings if reading.crossed}
+    if all(sample.beside is None for sample in samples):
+        return bool(crossed)
+    candidate = _counted([sample.counters for sample in samples])
+    stable = minus(_counted([sample.beside for sample in samples]), candidate)
+    is_worse = {
+        "error_rate": ErrorExcess(candidate=candidate, stable=stable, z=EARLY_Z),
+        "p95_ms": LatencyExcess(candidate=candidate, stable=stable, z=EARLY_Z),
+    }
+    return any(signal not in is_worse or is_worse[signal](times=1.0) for signal in crossed)
 
 
 def _since_seen(samples: Sequence[Sample]) -> Sequence[Sample]:

@@ -12,9 +12,10 @@ from interlock.delivery.drift_observer import LookUnderWay
 from interlock.delivery.evidence import told
 from interlock.delivery.incidents import Incidents
 from interlock.delivery.model import Deployment, Incident
+from interlock.delivery.parked import Parked, Waiting
 from interlock.delivery.probing import Observer, Sharing
 from interlock.delivery.service import Delivery
-from interlock.delivery.watch import Judgement, Sample, Thresholds, judge, merge
+from interlock.delivery.watch import Judgement, Sample, Thresholds, is_its_own, judge, merge
 from interlock.sources.model import HealthCheck
 
 log = structlog.get_logger(__name__)
@@ -25,15 +26,23 @@ AT_ONCE = 32
 
 
 class Watcher:
-    """Looks at every serving deployment that no run watches. A crossed threshold opens an incident; whoever holds the plan acts
-    on it. What cannot be told is neither."""
+    """Looks at every serving deployment that no run watches, and at what a run has given traffic while that waits for a person.
+    A crossed threshold opens an incident; whoever holds the plan acts on it, or the run itself. What cannot be told is neither.
+    """
 
     def __init__(
-        self, delivery: Delivery, incidents: Incidents, observer: Observer, clock: Clock, under_way: LookUnderWay
+        self,
+        delivery: Delivery,
+        incidents: Incidents,
+        observer: Observer,
+        parked: Parked,
+        clock: Clock,
+        under_way: LookUnderWay,
     ) -> None:
         self._delivery = delivery
         self._incidents = incidents
         self._observer = observer
+        self._parked = parked
         self._clock = clock
         self._under_way = under_way
         self._samples: dict[str, list[Sample]] = {}
@@ -47,8 +56,8 @@ class Watcher:
         async with asyncio.TaskGroup() as looks:
             while True:
                 try:
-                    for deployment in await self._due_now(scope):
-                        looks.create_task(self._look_at(scope, deployment))
+                    for deployment, waiting in await self._due_now(scope):
+                        looks.create_task(self._look_at(scope, deployment, waiting))
                 except Exception:
                     # The watch is what brings bad releases back: nothing may end it.
                     log.exception("watch.failed")
@@ -56,19 +65,24 @@ class Watcher:
 
     async def look(self, scope: Scope) -> None:
         """One round over everything that is due."""
-        await asyncio.gather(*[self._look_at(scope, deployment) for deployment in await self._due_now(scope)])
+        await asyncio.gather(*[self._look_at(scope, *due) for due in await self._due_now(scope)])
 
-    async def _due_now(self, scope: Scope) -> list[Deployment]:
-        """What is to be looked at now, the looks that are still under way left out."""
-        watched = await self._watched(scope)
-        self._forget(set(self._samples) - {deployment.deployment_id for deployment in watched})
-        found: list[Deployment] = []
-        for deployment in watched:
+    async def _due_now(self, scope: Scope) -> list[tuple[Deployment, Waiting | None]]:
+        """What is to be looked at now and which run waits for that, the looks that are still under way left out."""
+        waiting = await self._parked.listing(scope)
+        beside = await self._delivery.under_traffic(scope, waiting) if waiting else []
+        # What is good already is nothing that the run still waits for.
+        parked = {item.deployment_id: waiting[item.run_id] for item in beside if item.state != "good"}
+        watched = [(item, None) for item in await self._watched(scope) if item.deployment_id not in parked]
+        watched += [(item, parked[item.deployment_id]) for item in beside if item.deployment_id in parked]
+        self._forget(set(self._samples) - {deployment.deployment_id for deployment, _ in watched})
+        found: list[tuple[Deployment, Waiting | None]] = []
+        for deployment, run in watched:
             name, now = deployment.deployment_id, self._clock.monotonic()
             if name not in self._looked_at and now >= self._due.get(name, 0.0):
                 self._due[name] = now + merge(deployment.watch).interval_s
                 self._looked_at.add(name)
-                found.append(deployment)
+                found.append((deployment, run))
         return found
 
     def _forget(self, gone: Iterable[str]) -> None:
@@ -76,11 +90,11 @@ class Watcher:
             for known_of in (self._samples, self._due, self._sharing):
                 known_of.pop(name, None)
 
-    async def _look_at(self, scope: Scope, deployment: Deployment) -> None:
+    async def _look_at(self, scope: Scope, deployment: Deployment, waiting: Waiting | None) -> None:
         """What goes wrong with one deployment keeps nobody from the next one."""
         try:
             async with self._room:
-                await self._judge(scope, deployment, merge(deployment.watch))
+                await self._judge(scope, deployment, waiting)
         except Exception:
             log.exception("watch.failed", deployment=deployment.deployment_id)
         finally:
@@ -95,12 +109,16 @@ class Watcher:
         places = (await self._under_way(scope)).places
         return [item for item in found if item.state == "good" or (item.service, item.environment) not in places]
 
-    async def _judge(self, scope: Scope, deployment: Deployment, thresholds: Thresholds) -> None:
+    async def _judge(self, scope: Scope, deployment: Deployment, waiting: Waiting | None) -> None:
+        thresholds = merge(deployment.watch)
         release = await self._delivery.release(scope, deployment.release_id)
         health = release.recipe.health
         samples = await self._sampled(scope, deployment, thresholds, health)
         judgement = judge(samples, thresholds, has_health_check=health is not None and bool(deployment.addresses))
         incident = await self._incidents.open_for(scope, deployment.deployment_id)
+        if waiting is not None:
+            await self._tell_run(scope, deployment, waiting, judgement, samples, incident)
+            return
         if incident is not None and incident.found_by != "host":
             return
         if judgement.verdict == "breach":
@@ -128,6 +146,22 @@ class Watcher:
         while len(samples) > 2 and samples[1].at_s < sample.at_s - thresholds.window_s:
             samples.pop(0)
         return samples
+
+    async def _tell_run(
+        self,
+        scope: Scope,
+        deployment: Deployment,
+        waiting: Waiting,
+        judgement: Judgement,
+        samples: list[Sample],
+        known: Incident | None,
+    ) -> None:
+        """What has gone wrong while its run waits is found by that run: it takes the way back, and nobody is asked any more."""
+        if known is None and judgement.verdict == "breach" and is_its_own(judgement, samples):
+            evidence = msgspec.to_builtins(judgement) | {"samples": told(samples)}
+            known = await self._incidents.open(scope, deployment, f"{deployment.place}: {judgement.reason()}", evidence)
+        if known is not None and known.found_by == "run":
+            await self._parked.end(scope, waiting)
 
     async def _report_breach(
         self, scope: Scope, deployment: Deployment, judgement: Judgement, samples: list[Sample], known: Incident | None

@@ -24,6 +24,7 @@ LONGEST_AGAIN_S = 300.0
 """How long it has to be seen after a look at which it could not be; the limit of the task has room for that."""
 CONTINUE = "continue"
 STOP = "stop"
+OPTIONS = (CONTINUE, STOP)
 
 
 class Watching:
@@ -78,7 +79,7 @@ class Watching:
                 return await self._passed(context, deployment, judgement)
             if unclear >= UNWATCHABLE_LIMIT:
                 question = f"The watch cannot tell: {judgement.reason()}. Go on?"
-                raise NeedsApproval(question, (CONTINUE, STOP), msgspec.to_builtins(judgement))
+                raise NeedsApproval(question, OPTIONS, msgspec.to_builtins(judgement))
             await asyncio.sleep(thresholds.interval_s)
 
     async def _look(self, scope: Scope, task: WatchTask, deployment: Deployment) -> Sample:
