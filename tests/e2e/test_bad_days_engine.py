@@ -102,6 +102,24 @@ async def test_whoever_follows_a_log_is_told_that_it_cannot_be_read_and_reads_on
         assert more.text.startswith("crashing")
 
 
+async def test_that_it_is_away_is_told_by_ready_and_by_the_metrics_and_nothing_else_stops(
+    plane: Plane, sample: Sample, proxy: EngineProxy
+) -> None:
+    async def ready() -> tuple[int, dict[str, Any]]:
+        answer = await plane.http.get("/ready")
+        return answer.status_code, answer.json()["components"]["containers"]
+
+    await serving_first(plane, sample)
+    status, told = await ready()
+    assert (status, told["ok"], told["containers"] > 0) == (200, True, True)
+    proxy.cut()
+    status, told = await ready()
+    assert (status, told["ok"], told["optional"], told["problem"]) == (200, False, True, "no answer")
+    assert 'interlock_component_up{component="containers"} 0.0' in (await plane.http.get("/api/v1/metrics")).text
+    await proxy.start()
+    assert (await ready())[1]["ok"] is True
+
+
 async def test_during_a_build_and_two_pushes_the_step_is_tried_again_and_the_release_is_whole(
     plane: Plane, sample: Sample, proxy: EngineProxy, container_engine: TestEngine
 ) -> None:
