@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -16,6 +17,7 @@ from harness.containers import TestEngine
 from harness.engine_proxy import EngineProxy
 from harness.plane import Plane, until
 from harness.sample import MODULE, Sample
+from interlock.delivery.log_places import Away, LogQuery, Output
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -77,6 +79,45 @@ async def check_only(plane: Plane, sample: Sample, engine: TestEngine, version: 
 
 async def is_back(proxy: EngineProxy) -> bool:
     return proxy.is_there
+
+
+async def test_whoever_follows_a_log_is_told_that_it_cannot_be_read_and_reads_on_afterwards(
+    plane: Plane, sample: Sample, proxy: EngineProxy
+) -> None:
+    await serving_first(plane, sample)
+    place = f"/services/{sample.name}/environments/staging/logs"
+    query = LogQuery(service=sample.name, environment="staging")
+    async with aclosing(plane.inside.services.logs.follow(plane.inside.scope, query)) as events, asyncio.timeout(60):
+        assert [(await anext(events)).__struct_config__.tag for _ in range(2)] == ["deployment", "log"]
+        proxy.cut()
+        away = await anext(events)
+        assert isinstance(away, Away)
+        assert "engine" in away.message
+        for path in (place, f"{place}/stream"):
+            assert (await plane.get(path, 503))["code"] == "engine_down"
+        await proxy.start()
+        assert await plane.ask(sample, "/crash") != (200, "")
+        more = await anext(events)
+        assert isinstance(more, Output)
+        assert more.text.startswith("crashing")
+
+
+async def test_that_it_is_away_is_told_by_ready_and_by_the_metrics_and_nothing_else_stops(
+    plane: Plane, sample: Sample, proxy: EngineProxy
+) -> None:
+    async def ready() -> tuple[int, dict[str, Any]]:
+        answer = await plane.http.get("/ready")
+        return answer.status_code, answer.json()["components"]["containers"]
+
+    await serving_first(plane, sample)
+    status, told = await ready()
+    assert (status, told["ok"], told["containers"] > 0) == (200, True, True)
+    proxy.cut()
+    status, told = await ready()
+    assert (status, told["ok"], told["optional"], told["problem"]) == (200, False, True, "no answer")
+    assert 'interlock_component_up{component="containers"} 0.0' in (await plane.http.get("/api/v1/metrics")).text
+    await proxy.start()
+    assert (await ready())[1]["ok"] is True
 
 
 async def test_during_a_build_and_two_pushes_the_step_is_tried_again_and_the_release_is_whole(

@@ -16,6 +16,7 @@ from httpx_sse import aconnect_sse
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from harness.people import people
 from harness.plane import PATIENCE_S, until
 from harness.sample import MODULE, Sample
 from harness.server import Server
@@ -101,6 +102,46 @@ async def check(server: Server, run_id: str, seen: list[Sent]) -> None:
     assert [data for _, data in seen] == await server.events(run_id)
     assert [data["seq"] for _, data in seen] == list(range(1, len(seen) + 1))
     assert [word for word, _ in seen] == [WORDS.get(data["type"], "status_change") for _, data in seen]
+
+
+async def test_the_streams_of_a_user_who_is_removed_end_at_once(server: Server, sample: Sample) -> None:
+    sample.release("v1.0.0", {"watch": MODULE["watch"] | {"window": "60s"}})
+    await server.start()
+    await server.add(sample)
+    (maria,) = await people(server, "maria")
+    run_id = await server.begin(f"deploy {sample.name} v1.0.0 to staging")
+    await server.task_runs(run_id, "watch-staging")
+    headers = {"Authorization": f"Bearer {maria.token}"}
+    begun: list[asyncio.Event] = []
+
+    async def sse(path: str, said: asyncio.Event) -> None:
+        async with (
+            httpx.AsyncClient(base_url=server.address, timeout=PATIENCE_S, trust_env=False) as http,
+            aconnect_sse(http, "GET", f"/api/v1{path}", headers=headers) as source,
+        ):
+            async for _ in source.aiter_sse():
+                said.set()
+
+    async def over_socket(said: asyncio.Event) -> int | None:
+        async with live(server, f"{run_id}/live", additional_headers=headers) as messages:
+            with suppress(ConnectionClosed):
+                async for _ in messages:
+                    said.set()
+            return messages.close_code
+
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
+        for path in (f"/runs/{run_id}/stream", f"/services/{sample.name}/environments/staging/logs/stream"):
+            begun.append(asyncio.Event())
+            group.create_task(sse(path, begun[-1]))
+        begun.append(asyncio.Event())
+        closing = group.create_task(over_socket(begun[-1]))
+        for said in begun:
+            await said.wait()
+        await server.call("DELETE", "/users/maria")
+    assert closing.result() == 4401
+    assert (await server.get(f"/runs/{run_id}"))["status"] == "running", "what ended the streams is the removal"
+    await server.post(f"/runs/{run_id}/cancel", {"reason": "seen"})
+    await server.ended(run_id)
 
 
 async def deployed(server: Server, sample: Sample) -> str:

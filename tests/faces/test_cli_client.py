@@ -17,8 +17,8 @@ from typer.testing import CliRunner, Result
 from interlock.faces.cli.api import Api
 from interlock.faces.cli.app import build_app
 from interlock.faces.cli.context import CliContext
-from interlock.faces.cli.failures import Unreachable
-from interlock.faces.cli.follow import follow
+from interlock.faces.cli.failures import Refused, Unreachable
+from interlock.faces.cli.follow import follow, follow_log
 
 CONTENT = b'{"environments":[],"grants":[],"graph":{"tasks":[]}}'
 HASH = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
@@ -30,13 +30,13 @@ Answer = tuple[int, Any]
 
 class ControlPlane:
     """Answers by path, remembers what it was asked, and announces itself as a real one does. ``streams`` are the
-    connections to the live stream, one after the other: the lines that each sends before it is cut."""
+    connections to the live stream, one after the other: the lines that each sends before it is cut, or a refusal."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self.answers: dict[tuple[str, str], Answer | Callable[[Asked], Answer]] = {}
         self.asked: list[Asked] = []
-        self.streams: list[list[str]] = []
+        self.streams: list[list[str] | Answer] = []
         self.on_cut: Callable[[], None] = lambda: None
         (home / "owner.token").write_text("secret\n")
         self.start()
@@ -92,6 +92,9 @@ class ControlPlane:
 
             def _stream(self) -> None:
                 lines = plane.streams.pop(0)
+                if isinstance(lines, tuple):
+                    self._send(lines[0], json.dumps(lines[1]).encode())
+                    return
                 self.send_response(200)
                 self.send_header("Content-Type", "text/event-stream")
                 self.end_headers()
@@ -399,6 +402,34 @@ def test_a_stream_that_ends_without_the_last_event_of_a_run_that_is_over_ends_to
     plane.streams = [story()[:3]]
     with Api(context) as api:
         assert [event["seq"] for event in follow(api, "run_1", lambda _: None)] == [1, 2, 3]
+
+
+ENGINE_DOWN: Answer = (503, {"title": "the container engine cannot be used now", "status": 503, "code": "engine_down"})
+LOG = ("services", "api", "environments", "staging", "logs", "stream")
+
+
+def test_a_log_that_cannot_be_read_for_now_is_not_taken_for_a_control_plane_that_is_gone(
+    plane: ControlPlane, context: CliContext
+) -> None:
+    told: list[str] = []
+    first = {"type": "deployment", "cursor": "a:0", "deployment_id": "dep_1", "version": "v1", "previous": ""}
+    last = {"type": "end", "cursor": "a:9", "deployment_id": "dep_1", "message": "it was stopped"}
+    plane.streams = [[f"data: {json.dumps(first)}\n\n"], ENGINE_DOWN, [f"data: {json.dumps(last)}\n\n"]]
+    with Api(context) as api:
+        assert [event["type"] for event in follow_log(api, LOG, {}, told.append)] == ["deployment", "end"]
+    assert any(line.startswith("the container engine cannot be used now; trying again") for line in told)
+    plane.streams = [[f"data: {json.dumps(first)}\n\n"], *[ENGINE_DOWN] * 20]
+    with Api(context) as api, pytest.raises(Refused) as refusal:
+        list(follow_log(api, LOG, {}, told.append, patience_s=0.5))
+    assert refusal.value.code == "engine_down"
+
+
+def test_a_log_that_cannot_be_read_when_it_is_asked_for_is_a_refusal(plane: ControlPlane, context: CliContext) -> None:
+    plane.streams = [ENGINE_DOWN]
+    result = run(context, "logs", "api", "--env", "staging", "--follow")
+    assert result.exit_code == 1
+    assert "the container engine cannot be used now" in result.stderr
+    assert "control plane" not in result.stderr
 
 
 def test_patience_has_an_end(plane: ControlPlane, context: CliContext) -> None:

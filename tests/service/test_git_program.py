@@ -238,10 +238,13 @@ async def test_url_of_another_kind_is_refused(program: GitProgram, mirror: str, 
     assert not Path(mirror).exists()
 
 
-async def test_password_in_a_url_is_refused_and_not_repeated(program: GitProgram, mirror: str) -> None:
+@pytest.mark.parametrize("address", ["https://somebody:hunter2@", "https://hunter2@", "http://hunter2@", "ssh://git:hunter2@"])
+async def test_a_secret_in_a_url_is_refused_and_not_repeated(program: GitProgram, mirror: str, address: str) -> None:
     with pytest.raises(Invalid) as caught:
-        await program.fetch("https://somebody:hunter2@example.org/x", mirror)
+        await program.fetch(f"{address}example.org/x", mirror)
+    assert caught.value.code == "repository_url"
     assert "hunter2" not in str(caught.value.as_dict())
+    assert "SSH key" in caught.value.hint
 
 
 async def test_repository_that_is_gone(program: GitProgram, origin: Path, mirror: str, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Numbers from a service's own page of metrics, whatever it says there."""
 
+import threading
 from collections.abc import AsyncIterator
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.http_target import Target, http_target
+from interlock.adapters.prometheus import pages
 from interlock.adapters.prometheus.pages import ScrapedPages, measured
 from interlock.adapters.prometheus.selectors import selector_in
 from interlock.core.clock import SystemClock
@@ -41,6 +43,15 @@ async def test_a_page_that_lies_tells_nothing(target: Target, status: int, body:
     told = await ScrapedPages(SystemClock()).sample(target.url, "queue")
     assert told.value is None
     assert told.reason.startswith(reason)
+
+
+async def test_a_large_page_is_read_beside_everything_else(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[threading.Thread] = []
+    monkeypatch.setattr(pages, "measured", lambda *about: (threads.append(threading.current_thread()), measured(*about))[1])
+    target.says("queue 1\n")
+    assert (await ScrapedPages(SystemClock()).sample(target.url, "queue")).value == 1
+    assert threads
+    assert threads[0] is not threading.main_thread()
 
 
 async def test_a_page_that_is_slow_is_not_waited_for(target: Target) -> None:

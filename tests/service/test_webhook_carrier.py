@@ -92,6 +92,17 @@ async def test_a_name_that_is_not_granted_must_not_lead_inside(receiver: HookRec
     assert receiver.requests[0].headers["host"] == f"hooks.example.org:{receiver.port}"
 
 
+async def test_an_address_that_takes_no_connection_is_followed_by_the_next(receiver: HookReceiver, monkeypatch: Any) -> None:
+    monkeypatch.setattr(addresses, "_look_up", lambda _host, _port: ["127.0.0.9", "127.0.0.9", "127.0.0.1"])
+    receipt = await carrier_for().carry(parcel(f"http://localhost:{receiver.port}/hook"), timeout_s=10)
+    assert receipt.outcome == "delivered", receipt
+    receiver.manner = "close"
+    assert (await carrier_for().carry(parcel(f"http://localhost:{receiver.port}/hook"), timeout_s=10)).outcome == "failed"
+    assert len(receiver.requests) == 2, "once something was sent it is for the next attempt"
+    monkeypatch.setattr(addresses, "_look_up", lambda _host, _port: ["127.0.0.9", "127.0.0.8"])
+    assert (await carrier_for().carry(parcel(f"http://localhost:{receiver.port}/hook"), timeout_s=10)).outcome == "failed"
+
+
 async def test_one_bad_address_among_good_ones_is_enough(monkeypatch: Any) -> None:
     monkeypatch.setattr(addresses, "_look_up", lambda _host, _port: ["93.184.216.34", "169.254.169.254"])
     receipt = await carrier_for().carry(parcel("http://hooks.example.org/"), timeout_s=10)

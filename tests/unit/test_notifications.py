@@ -74,8 +74,9 @@ def test_a_channel_has_a_plain_name(name: str) -> None:
 
 def test_what_may_be_a_secret_in_a_url_is_not_shown() -> None:
     fields = {"channel_id": "chn_1", "name": "ops", "events": ("*",), "state": "active", "created_at": "", "created_by": ""}
-    channel = Channel(kind="webhook", target="https://example.org/hook?token=geheim", **fields)  # type: ignore[arg-type]
-    assert channel.shown_target == "https://example.org/hook?…"
+    for path, shown in (("/services/T0/B0/geheim", "/…"), ("?token=geheim", "/…"), ("/hook?token=geheim", "/…"), ("/", "")):
+        channel = Channel(kind="webhook", target=f"https://example.org:8443{path}", **fields)  # type: ignore[arg-type]
+        assert channel.shown_target == f"https://example.org:8443{shown}"
 
 
 def test_the_schedule_is_at_once_then_half_a_minute_to_a_minute_then_minutes() -> None:

@@ -1,14 +1,19 @@
 """What ``/ready`` asks: each part tells whether it works."""
 
+import asyncio
 from typing import Any
 
 from interlock.adapters.caddy.forwarder import CaddyForwarder
 from interlock.adapters.prometheus.source import PrometheusSource
+from interlock.core.errors import InterlockError
 from interlock.core.scope import Scope
 from interlock.delivery.service import Delivery
 from interlock.events.service import Events
 from interlock.runs.driver import LocalDriver
 from interlock.settings import Settings
+from interlock.tools.containers.ports import ContainerEngine
+
+PING_S = 5.0
 
 
 def components(
@@ -36,6 +41,24 @@ def components(
         return {"ok": True, "dead_letters": await events.dead_letter_count(scope)}
 
     return {"storage": storage, "engine": engine, "forwarder": traffic, "events": dispatch}
+
+
+def containers_component(scope: Scope, delivery: Delivery, containers: ContainerEngine) -> dict[str, Any]:
+    async def engine() -> dict[str, Any]:
+        """Optional: without it no container can be seen, started or stopped, and everything else goes on."""
+        _, serving = await delivery.standing(scope)
+        used = sum(len(item.instances) for item in serving.values() if item.target == "container")
+        told = {"optional": True, "containers": used}
+        if not used:
+            return told | {"ok": True}
+        try:
+            async with asyncio.timeout(PING_S):
+                await containers.ping()
+        except (InterlockError, TimeoutError):
+            return told | {"ok": False, "problem": "no answer"}
+        return told | {"ok": True}
+
+    return {"containers": engine}
 
 
 def metrics_component(settings: Settings, metrics: PrometheusSource) -> dict[str, Any]:

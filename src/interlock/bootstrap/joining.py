@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from interlock.adapters.keys.files import KeyFiles
 from interlock.audit.service import Audit
-from interlock.bootstrap.components import components, metrics_component
+from interlock.bootstrap.components import components, containers_component, metrics_component
 from interlock.bootstrap.control_plane import ControlPlane
 from interlock.bootstrap.executors import executors
 from interlock.bootstrap.notifying import join_notifications
@@ -159,6 +159,7 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
         targets=targets,
         task_logs=TaskLogs(targets, outside.build_logs),
         components=components(scope, driver, outside.forwarder, delivery, events)
+        | containers_component(scope, delivery, outside.containers)
         | metrics_component(settings, outside.prometheus),
     )
     retention = Retention(

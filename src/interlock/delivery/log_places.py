@@ -95,7 +95,14 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="typ
     message: str
 
 
-LogEvent = Turned | Gap | Output | Ended
+class Away(msgspec.Struct, frozen=True, kw_only=True, tag="away", tag_field="type"):
+    """The output cannot be read now, for the reason that ``message`` says. It goes on by itself, and nothing is left out."""
+
+    cursor: str
+    message: str
+
+
+LogEvent = Turned | Gap | Output | Ended | Away
 
 
 class LogQuery(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,11 +6,12 @@ from collections.abc import AsyncGenerator
 import msgspec
 
 from interlock.core.clock import Clock
-from interlock.core.errors import Invalid, NotFound
+from interlock.core.errors import Invalid, NotFound, Unavailable
 from interlock.core.scope import Scope
 from interlock.delivery.coalescing import Coalescing
 from interlock.delivery.log_places import (
     NUMBER,
+    Away,
     Ended,
     Instance,
     LogEvent,
@@ -35,6 +36,8 @@ MAX_BYTES = 1024 * 1024
 MAX_LINES = 10_000
 CHUNK_BYTES = 65536
 LOOK_EVERY_S = 0.25
+AWAY_EVERY_S = 1.0
+"""Between two looks at an engine that is away."""
 
 
 class Logs:
@@ -56,7 +59,8 @@ class Logs:
     async def window(self, scope: Scope, query: LogQuery, limit_bytes: int = CHUNK_BYTES) -> LogWindow:
         """At most ``limit_bytes`` of each instance.
 
-        Raises NotFound ``service``, ``environment``, ``deployment``, ``never_deployed`` or ``log_removed``, Invalid ``cursor``.
+        Raises NotFound ``service``, ``environment``, ``deployment``, ``never_deployed`` or ``log_removed``, Invalid ``cursor``,
+        Unavailable such as ``engine_down`` where the output cannot be read now.
         """
         deployment, offsets = await self._find(scope, query)
         pieces = await self._first(deployment, offsets, query.tail, min(limit_bytes, MAX_BYTES))
@@ -79,8 +83,8 @@ class Logs:
     async def follow(self, scope: Scope, query: LogQuery) -> AsyncGenerator[LogEvent]:
         """The log as it is written, over every switch, until whoever asked leaves.
 
-        Where one deployment was asked for, it ends with its process. Nothing is read ahead of whoever reads this. Raises what
-        `window` raises.
+        Where one deployment was asked for, it ends with its process. Nothing is read ahead of whoever reads this. An engine
+        that goes away meanwhile is waited for, and that is told. Raises what `window` raises.
         """
         self.followers += 1
         try:
@@ -96,18 +100,27 @@ class Logs:
             self.followers -= 1
 
     async def _follow(self, scope: Scope, query: LogQuery, place: Place) -> AsyncGenerator[LogEvent]:
+        is_away = False
         while True:
-            is_silent = True
-            async for event in self._round(place):
-                is_silent = False
-                yield event
-            if query.deployment_id:
-                successor, message = None, await self._end_of(place) if is_silent else ""
-            else:
-                successor, message = await self._successor(scope, query, place.deployment), ""
-            if successor or message:
-                async for event in self._rest(place):
+            is_silent, successor, message = True, None, ""
+            try:
+                async for event in self._round(place):
+                    is_silent = False
                     yield event
+                if not query.deployment_id:
+                    successor = await self._successor(scope, query, place.deployment)
+                elif is_silent:
+                    message = await self._end_of(place)
+                if successor or message:
+                    async for event in self._rest(place):
+                        yield event
+            except Unavailable as error:
+                if not is_away:
+                    yield Away(cursor=place.cursor, message=error.message)
+                is_away = True
+                await asyncio.sleep(AWAY_EVERY_S)
+                continue
+            is_away = False
             if message:
                 yield Ended(cursor=place.cursor, deployment_id=place.deployment.deployment_id, message=message)
                 return
@@ -182,6 +195,9 @@ class Logs:
             )
             hint = "INTERLOCK_KEEP_PROCESSES_DAYS says how long the output of ended processes is kept"
             raise NotFound("log_removed", message, hint=hint)
+        if set(states) <= {"absent", "unknown"}:
+            # Where even the output cannot be had, whoever asks is told why, and not an empty log.
+            await self._workloads(instances[0]).log(instances[0].key, 0, 1)
         return deployment, offsets
 
     async def _wanted(self, scope: Scope, query: LogQuery) -> Deployment:

@@ -21,7 +21,9 @@ class Targets:
     def of(self, target: Target) -> Workloads:
         """Raises Unavailable ``no_target`` for a kind that this control plane was not given."""
         if target not in self._workloads:
-            raise Unavailable("no_target", f"this control plane runs no {target}s", hint="see its settings: interlock settings")
+            raise Unavailable(
+                "no_target", f"this control plane runs no {target}s", hint="see docs/settings.md, INTERLOCK_CONTAINER_ENGINE"
+            )
         return self._workloads[target]
 
     async def statuses(self, deployment: Deployment) -> dict[Instance, ProcessStatus]:

@@ -52,11 +52,12 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def shown_target(self) -> str:
-        """The target without what may be a secret in it."""
+        """The target without what may be a secret in it: of a URL scheme and host alone, since many receivers have it in the
+        path."""
         if self.kind == "email":
             return self.target
         parts = urlsplit(self.target)
-        return parts._replace(query="…" if parts.query else "").geturl()
+        return f"{parts.scheme}://{parts.netloc}" + ("/…" if parts.path.strip("/") or parts.query else "")
 
 
 class SealedSecret(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,7 +1,11 @@
 """Tenants, people, and who a token stands for."""
 
+import asyncio
 import hashlib
 import secrets
+from collections import defaultdict
+from collections.abc import Generator
+from contextlib import contextmanager
 
 from interlock.core.clock import Clock, to_text
 from interlock.core.errors import Conflict, Forbidden, NotFound
@@ -22,6 +26,7 @@ class Tenancy:
         self._database = database
         self._events = events
         self._clock = clock
+        self._held: defaultdict[tuple[str, str], set[asyncio.Event]] = defaultdict(set)
 
     async def ensure_tenant(self, scope: Scope) -> None:
         """Register the scope's tenant if it is not known yet."""
@@ -57,6 +62,7 @@ class Tenancy:
                 raise NotFound("user", f"there is no user {name}", hint="see: interlock user list")
             await store.remove_user(session.connection, name)
             await self._events.publish(session, contracts.UserRemoved(name=name), subject=f"user:{name}")
+        self._end_access(scope.tenant, user.principal)
         async with self._database.write(scope, CONTROL) as session:
             await store.void_token(session.connection, scope.tenant, user.principal)
         return user
@@ -87,6 +93,7 @@ class Tenancy:
         token = f"ilk_{secrets.token_urlsafe(32)}"
         async with self._database.write(scope, CONTROL) as session:
             await store.replace_token(session.connection, _digest(token), scope.tenant, principal, self._now())
+        self._end_access(scope.tenant, principal)
         return token
 
     async def authenticate(self, token: str, origin: str, trace_id: str = "") -> Scope:
@@ -104,6 +111,23 @@ class Tenancy:
                 if not await store.has_user(connection, name_of(principal)):
                     raise _unknown_token()
         return scope
+
+    @contextmanager
+    def access(self, scope: Scope) -> Generator[asyncio.Event]:
+        """An event for as long as the context lasts: it is set once the token with which the scope was made is void. Who holds
+        on to what a token gave has to authenticate once more inside of it."""
+        is_void, place = asyncio.Event(), (scope.tenant, scope.principal)
+        self._held[place].add(is_void)
+        try:
+            yield is_void
+        finally:
+            self._held[place].discard(is_void)
+            if not self._held[place]:
+                del self._held[place]
+
+    def _end_access(self, tenant: str, principal: str) -> None:
+        for is_void in self._held.get((tenant, principal), ()):
+            is_void.set()
 
     def _now(self) -> str:
         return to_text(self._clock.now())

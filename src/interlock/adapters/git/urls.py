@@ -11,7 +11,7 @@ _HINT = "use an absolute path, or a URL that begins with https://, ssh://, git:/
 
 
 def check_url(url: str) -> str:
-    """Return ``url`` as git may be given it. Raises Invalid ``repository_url``, never repeating a password that it holds."""
+    """Return ``url`` as git may be given it. Raises Invalid ``repository_url``, never repeating a secret that it holds."""
     if not url or any(unicodedata.category(letter)[0] == "C" for letter in url):
         raise _refused("a repository's URL may not be empty or hold control characters")
     if url.startswith("/"):
@@ -25,11 +25,11 @@ def check_url(url: str) -> str:
         raise _refused("the repository's URL cannot be read") from error
     if parts.scheme not in SCHEMES:
         raise _refused(f"a repository cannot be reached by {parts.scheme!r}")
-    if parts.password is not None:
+    if parts.password is not None or (parts.scheme in {"http", "https"} and parts.username is not None):
         raise Invalid(
             "repository_url",
-            "the repository's URL holds a password",
-            hint="take it out; use an SSH key, or let the host that runs Interlock be known to the git server",
+            "the repository's URL holds a user name, a token or a password, which would be kept and shown to everybody",
+            hint="take out what stands before the @; use an SSH key (git@host:path), or let the git server know this host",
         )
     if parts.scheme != "file" and (not host or host.startswith("-") or (parts.username or "").startswith("-")):
         raise _refused("the repository's URL names no host")

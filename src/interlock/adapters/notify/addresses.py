@@ -25,8 +25,9 @@ class Addresses:
         # Of its own: a resolver that hangs must not take the threads of everything else.
         self._threads = ThreadPoolExecutor(_RESOLVERS, thread_name_prefix="resolve")
 
-    async def resolve(self, host: str, port: int) -> str:
-        """The address to connect to. Raises Unavailable ``unresolved``, Forbidden ``address_not_granted``."""
+    async def resolve(self, host: str, port: int) -> list[str]:
+        """The addresses to connect to, the preferred one first. Raises Unavailable ``unresolved``, Forbidden
+        ``address_not_granted``."""
         loop = asyncio.get_running_loop()
         try:
             found = await loop.run_in_executor(self._threads, _look_up, host, port)
@@ -37,7 +38,7 @@ class Addresses:
                 hint = f"grant it where interlock serve runs: INTERLOCK_NOTIFY_ALLOW={host}"
                 message = f"{host} leads to {address}, which is not public, and the name is not granted ({hint})"
                 raise Forbidden("address_not_granted", message, hint=hint)
-        return found[0]
+        return list(dict.fromkeys(found))
 
     def _may_reach(self, host: str, address: str) -> bool:
         return is_public(address) or any(fnmatchcase(host.lower().rstrip("."), pattern) for pattern in self._granted)

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
@@ -21,7 +22,8 @@ _UNLIMITED = httpx.Timeout(None)  # the limit is one around the whole request
 
 
 class WebhookCarrier:
-    """`Carrier` of webhooks. It connects to the very address that was judged, under the name that the operator gave.
+    """`Carrier` of webhooks. It connects to the very addresses that were judged, under the name that the operator gave: to one
+    after the other, until one takes the connection.
 
     2xx is delivered. 410 says that nobody is there any more. Everything else, an address that is not granted included, is
     tried again; 429 and 503 may say when.
@@ -35,7 +37,7 @@ class WebhookCarrier:
         try:
             # Around everything, name resolution and a dripping body included; httpx itself limits only the pauses.
             async with asyncio.timeout(timeout_s):
-                return await self._post(parcel)
+                return await self._carry(parcel, timeout_s)
         except TimeoutError:
             return Receipt(outcome="failed", detail=f"no complete answer within {timeout_s:g} s")
         except InterlockError as error:
@@ -43,10 +45,18 @@ class WebhookCarrier:
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
             return Receipt(outcome="failed", detail=str(error) or type(error).__name__)
 
-    async def _post(self, parcel: Parcel) -> Receipt:
+    async def _carry(self, parcel: Parcel, timeout_s: float) -> Receipt:
         url = httpx.URL(parcel.target)
         port = url.port or (443 if url.scheme == "https" else 80)
-        address = await self._addresses.resolve(url.host, port)
+        *others, last = await self._addresses.resolve(url.host, port)
+        # One that does not answer must leave time for the others.
+        share = httpx.Timeout(None, connect=timeout_s / (len(others) + 1))
+        for address in others:
+            with suppress(httpx.ConnectError, httpx.ConnectTimeout):
+                return await self._post(parcel, url, address, share)
+        return await self._post(parcel, url, last, _UNLIMITED)
+
+    async def _post(self, parcel: Parcel, url: httpx.URL, address: str, timeout: httpx.Timeout) -> Receipt:
         headers = parcel.headers | {
             "host": url.netloc.decode("ascii"),
             "user-agent": "interlock",
@@ -56,7 +66,7 @@ class WebhookCarrier:
         # The certificate is checked against the name, not against the address.
         extensions = {"sni_hostname": url.raw_host.decode("ascii")}
         async with (
-            httpx.AsyncClient(verify=tls, trust_env=False, timeout=_UNLIMITED) as client,
+            httpx.AsyncClient(verify=tls, trust_env=False, timeout=timeout) as client,
             client.stream(
                 "POST",
                 url.copy_with(host=address),

@@ -1,5 +1,6 @@
 """Numbers from the page that a service offers to Prometheus, read directly."""
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import cast
 
@@ -41,7 +42,8 @@ class ScrapedPages:
             return unknown(f"the page cannot be read: {failure}")
         if status != 200:
             return unknown(f"the page cannot be read: it answered {status}")
-        return measured(body, kind, selector, self._clock.now().timestamp())
+        # A page may be large, and is read by a slow parser: others go on meanwhile.
+        return await asyncio.to_thread(measured, body, kind, selector, self._clock.now().timestamp())
 
 
 def measured(body: bytes, content_type: str, selector: Selector, now_s: float) -> Measurement:

@@ -24,6 +24,7 @@ def follow(api: Api, run_id: str, notice: Callable[[str], None], patience_s: flo
     seen = 0
     patience = _Patience(api, notice, patience_s, run_id, f"the run goes on without this: interlock watch {run_id}")
     while True:
+        refused: Refused | None = None
         try:
             with api.stream(run_id, seen) as events:
                 patience.is_back()
@@ -42,7 +43,8 @@ def follow(api: Api, run_id: str, notice: Callable[[str], None], patience_s: flo
             # A server that starts or stops may answer with a fault; any other answer is final.
             if error.status < 500:
                 raise
-        patience.wait()
+            refused = error
+        patience.wait(refused)
 
 
 def follow_log(
@@ -55,6 +57,7 @@ def follow_log(
     cursor, deployment = "", ""
     patience = _Patience(api, notice, patience_s, "", "the service goes on without this; follow its log again later")
     while True:
+        refused: Refused | None = None
         try:
             with api.live(*path, last_id=cursor, **query) as events:
                 patience.is_back()
@@ -71,9 +74,10 @@ def follow_log(
             if not cursor:
                 raise
         except Refused as error:
-            if error.status < 500:
+            if error.status < 500 or not cursor:
                 raise
-        patience.wait()
+            refused = error
+        patience.wait(refused)
 
 
 class _Patience:
@@ -94,15 +98,19 @@ class _Patience:
             self._notice("")
         self._lost_at, self._wait_s = None, FIRST_WAIT_S
 
-    def wait(self) -> None:
-        """The connection is lost. Raises `Unreachable` when it has been for too long."""
+    def wait(self, refused: Refused | None = None) -> None:
+        """The connection is lost, or what answers has ``refused`` for now. Raises `Unreachable`, or the refusal, when it has
+        been for too long."""
         now, url = time.monotonic(), self._api.url()
         self._lost_at = now if self._lost_at is None else self._lost_at
         left_s = self._patience_s - (now - self._lost_at)
+        if left_s < 0 and refused is not None:
+            raise refused
         if left_s < 0:
             message = f"no control plane has answered at {url} for {self._patience_s:g} s"
             raise Unreachable("unreachable", message, where=self._where, hint=self._hint)
-        self._notice(f"the connection to {url} is lost; trying again for {left_s:.0f} s")
+        problem = refused.message if refused else f"the connection to {url} is lost"
+        self._notice(f"{problem}; trying again for {left_s:.0f} s")
         time.sleep(self._wait_s)
         self._wait_s = min(LONGEST_WAIT_S, self._wait_s * 2)
 

@@ -84,6 +84,8 @@ def print_event(event: Doc, printer: LogPrinter) -> None:
             printer.note(f"{event['deployment_id']} ({event['version']}) takes over from {event['previous']}")
         case "deployment":
             printer.note(f"{event['deployment_id']} ({event['version']})")
+        case "away":
+            printer.note(f"the log cannot be read now: {event['message']}; it goes on as soon as it can be")
         case "end":
             printer.note(f"{event['deployment_id']} has ended: {event['message']}")
         case _:

@@ -1,12 +1,13 @@
 """The events of a run over a WebSocket, as they happen."""
 
 import asyncio
+from contextlib import suppress
 from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect, status
 
-from interlock.core.errors import InterlockError
+from interlock.core.errors import Forbidden, InterlockError
 from interlock.core.scope import Scope
 from interlock.runs.service import Runs
 from interlock.runs.wording import face_type
@@ -26,8 +27,9 @@ def live_router(tenancy: Tenancy, runs: Runs) -> APIRouter:
 
     @router.websocket("/runs/{run_id}/live")
     async def live(socket: WebSocket, run_id: str, after: Annotated[int, Query(ge=0, lt=10**18)] = 0) -> None:
+        origin = f"ws {socket.client.host if socket.client else 'unknown'}"
         try:
-            scope = await tenancy.authenticate(_token(socket), f"ws {socket.client.host if socket.client else 'unknown'}")
+            scope = await tenancy.authenticate(_token(socket), origin)
             await runs.events(scope, run_id, after, 1)
         except InterlockError as error:
             # Accepted first: a refused handshake cannot say why.
@@ -38,14 +40,19 @@ def live_router(tenancy: Tenancy, runs: Runs) -> APIRouter:
         await socket.accept(subprotocol="interlock" if "interlock" in socket.scope["subprotocols"] else None)
         sending = asyncio.ensure_future(_send_all(socket, runs, scope, run_id, after))
         leaving = asyncio.ensure_future(_until_gone(socket))
+        voiding = asyncio.ensure_future(_until_void(tenancy, scope, _token(socket)))
+        tasks = (sending, leaving, voiding)
         try:
-            await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
                 sending.result()
         finally:
-            sending.cancel()
-            leaving.cancel()
-            await asyncio.gather(sending, leaving, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if voiding.done() and not voiding.cancelled():
+            with suppress(WebSocketDisconnect, RuntimeError):
+                await socket.close(UNAUTHENTICATED, "the token is void")
 
     return router
 
@@ -54,6 +61,14 @@ async def _until_gone(socket: WebSocket) -> None:
     """Read what nobody has to say, so that a client that left is noticed although its run is silent."""
     while (await socket.receive())["type"] != "websocket.disconnect":
         pass
+
+
+async def _until_void(tenancy: Tenancy, scope: Scope, token: str) -> None:
+    """Until whoever listens may not any more."""
+    with tenancy.access(scope) as is_void, suppress(Forbidden):
+        # It may have been voided since it was looked at.
+        await tenancy.authenticate(token, scope.origin)
+        await is_void.wait()
 
 
 async def _send_all(socket: WebSocket, runs: Runs, scope: Scope, run_id: str, after: int) -> None:

@@ -16,10 +16,15 @@ from interlock.faces.cli.views import incidents as views
 Incident = Annotated[str, typer.Argument(metavar="INCIDENT", help="The incident's id.")]
 
 
-def incidents(ctx: typer.Context, limit: Limit = 50, as_json: AsJson = False) -> None:
+def incidents(
+    ctx: typer.Context,
+    state: Annotated[str | None, typer.Option(help="Only these: open, acknowledged or resolved.")] = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
     """List incidents, newest first. With an id in place of a command, show that one."""
     if ctx.invoked_subcommand is None:
-        page = api_of(ctx).get("incidents", limit=limit)
+        page = api_of(ctx).get("incidents", state=state, limit=limit)
         show(page, lambda found: views.incidents(found, SystemClock().now()), as_json=as_json)
 
 

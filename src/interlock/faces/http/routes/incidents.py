@@ -13,7 +13,12 @@ router = APIRouter(prefix="/incidents", tags=["incidents"])
 
 
 @router.get("", summary="Incidents, newest first")
-async def list_incidents(scope: CallerScope, services: TheServices, state: str | None = None, limit: Limit = 100) -> Page:
+async def list_incidents(
+    scope: CallerScope,
+    services: TheServices,
+    state: Literal["open", "acknowledged", "resolved"] | None = None,
+    limit: Limit = 100,
+) -> Page:
     return Page(items=[plain(incident) for incident in await services.incidents.listing(scope, state, limit)])
 
 

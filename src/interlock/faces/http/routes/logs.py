@@ -12,6 +12,7 @@ from interlock.core.scope import Scope
 from interlock.delivery.log_places import LogQuery
 from interlock.delivery.logs import CHUNK_BYTES, MAX_BYTES, MAX_LINES
 from interlock.faces.http.access import CallerScope, TheServices
+from interlock.faces.http.holding import CallerToken, while_valid
 from interlock.faces.http.services import Services
 from interlock.faces.http.shapes import plain
 
@@ -62,29 +63,30 @@ async def deployment_log(
 
 @router.get("/services/{service}/environments/{environment}/logs/stream", summary="The log as it is written, over switches")
 async def place_stream(
-    query: OfPlace, scope: CallerScope, services: TheServices, last_event_id: LastEventId = ""
+    query: OfPlace, scope: CallerScope, token: CallerToken, services: TheServices, last_event_id: LastEventId = ""
 ) -> EventSourceResponse:
-    """Server-sent events: `deployment` whenever another one takes over, `log`, `gap` for what was not kept, and `end` for one
-    deployment whose process has ended. Each `id` is a cursor; `Last-Event-ID` goes before `offset`."""
-    return await _streamed(services, scope, query, last_event_id)
+    """Server-sent events: `deployment` whenever another one takes over, `log`, `gap` for what was not kept, `away` while
+    nothing can be read, and `end` for one deployment whose process has ended. Each `id` is a cursor; `Last-Event-ID` goes
+    before `offset`."""
+    return await _streamed(services, scope, token, query, last_event_id)
 
 
 @router.get("/deployments/{deployment_id}/logs/stream", summary="The log of one deployment as it is written, to its end")
 async def deployment_stream(
-    query: OfDeployment, scope: CallerScope, services: TheServices, last_event_id: LastEventId = ""
+    query: OfDeployment, scope: CallerScope, token: CallerToken, services: TheServices, last_event_id: LastEventId = ""
 ) -> EventSourceResponse:
-    return await _streamed(services, scope, query, last_event_id)
+    return await _streamed(services, scope, token, query, last_event_id)
 
 
-async def _streamed(services: Services, scope: Scope, query: LogQuery, last_event_id: str) -> EventSourceResponse:
+async def _streamed(services: Services, scope: Scope, token: str, query: LogQuery, last_event_id: str) -> EventSourceResponse:
     query = msgspec.structs.replace(query, start=last_event_id or query.start)
     # Refused before the stream begins: in it there is no status any more.
     await services.logs.check(scope, query)
-    return EventSourceResponse(_sse(services, scope, query), ping=PING_S)
+    return EventSourceResponse(_sse(services, scope, token, query), ping=PING_S)
 
 
-async def _sse(services: Services, scope: Scope, query: LogQuery) -> AsyncGenerator[ServerSentEvent]:
-    async with aclosing(services.logs.follow(scope, query)) as events:
+async def _sse(services: Services, scope: Scope, token: str, query: LogQuery) -> AsyncGenerator[ServerSentEvent]:
+    async with aclosing(while_valid(services.tenancy, scope, token, services.logs.follow(scope, query))) as events:
         async for event in events:
             data = plain(event)
             yield ServerSentEvent(data=msgspec.json.encode(data).decode(), id=event.cursor, event=data["type"])

@@ -1,14 +1,16 @@
 """Runs: look, follow live, cancel."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Header, Query
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from interlock.core.scope import Scope
 from interlock.faces.http.access import CallerScope, TheServices
+from interlock.faces.http.holding import CallerToken, while_valid
 from interlock.faces.http.routes.plans import Limit, number_of
 from interlock.faces.http.services import Services
 from interlock.faces.http.shapes import CancelRun, Page, plain, run_body
@@ -52,9 +54,9 @@ async def list_events(
 
 @router.get("/runs/{run_id}/stream", summary="The events of a run as they happen (server-sent events)")
 async def stream_events(
-    request: Request,
     run_id: str,
     scope: CallerScope,
+    token: CallerToken,
     services: TheServices,
     after: After = 0,
     last_event_id: Annotated[str | None, Header()] = None,
@@ -62,13 +64,14 @@ async def stream_events(
     """Resumes behind ``after``, or behind ``Last-Event-ID`` as browsers send it when they reconnect."""
     start = number_of(last_event_id) or after
     await services.runs.events(scope, run_id, start, 1)
-    return EventSourceResponse(_sse(services, scope, run_id, start), ping=15)
+    return EventSourceResponse(_sse(services, scope, token, run_id, start), ping=15)
 
 
-async def _sse(services: Services, scope: Scope, run_id: str, after: int) -> AsyncGenerator[ServerSentEvent]:
-    async for seq, event in services.runs.follow(scope, run_id, after):
-        data = msgspec.json.encode({"seq": seq} | plain(event)).decode()
-        yield ServerSentEvent(data=data, id=str(seq), event=face_type(event))
+async def _sse(services: Services, scope: Scope, token: str, run_id: str, after: int) -> AsyncGenerator[ServerSentEvent]:
+    async with aclosing(while_valid(services.tenancy, scope, token, services.runs.follow(scope, run_id, after))) as events:
+        async for seq, event in events:
+            data = msgspec.json.encode({"seq": seq} | plain(event)).decode()
+            yield ServerSentEvent(data=data, id=str(seq), event=face_type(event))
 
 
 @router.get("/runs/{run_id}/tasks/{task_id}/log", summary="The output of a task's processes")
