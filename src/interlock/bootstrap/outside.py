@@ -47,7 +47,9 @@ def reach(settings: Settings, clock: Clock, signer: Signer, tenant: str, environ
     return Outside(
         host=host,
         # The engine tells control planes apart by their keys: a data folder that moves finds its containers again.
-        containers=DockerEngine(settings.container_engine, lambda: signer.public_key(tenant)[:16]),
+        containers=DockerEngine(
+            settings.container_engine, lambda: signer.public_key(tenant)[:16], places=settings.home / "container-logs"
+        ),
         build_logs=BuildLogs(settings.home / "builds", settings.keep_processes_days * 86400),
         forwarder=CaddyForwarder(host, settings.home / "forwarder"),
         http=HttpxClient(clock),

@@ -38,8 +38,8 @@ class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     ``absent``: nothing was ever started under the key. ``starting``: its supervisor has not yet recorded a process, or waits
     before it restarts a service. ``exited``: it ended for good (``reason`` says how). ``lost``: its supervisor is gone without
-    a word and nothing of it runs, or somebody outside stopped it, or froze it (then there is a ``pid``). ``unknown``: it cannot be told, or the supervisor is gone and something of it still runs,
-    which `Host.stop` ends (``message`` says which).
+    a word and nothing of it runs, or somebody outside stopped it, or froze it (then there is a ``pid``). ``unknown``: it cannot
+    be told, or the supervisor is gone and something of it still runs, which `Host.stop` ends (``message`` says which).
     """
 
     state: ProcessState

@@ -75,7 +75,7 @@ def needs_events(found: Data) -> bool:
 
 
 def events_query(found: Data) -> Data:
-    """Which events tell of the end of a container: from before its grace began to just after, which is never long to wait for."""
+    """Which events tell of the end of a container: from before its grace began to just after, which is not long to wait for."""
     ended = datetime.fromisoformat(_time(found["State"]["FinishedAt"])).timestamp()
     since = ended - int(found["Config"].get("StopTimeout") or 10) - _BEFORE_S
     filters = json.dumps({"type": ["container"], "container": [found["Id"]]})
@@ -128,7 +128,7 @@ def _ended(found: Data, state: Data, history: Data, is_by_hand: bool | None) -> 
 
 
 def _was_stopped(found: Data, code: int, is_by_hand: bool | None) -> bool:
-    """Whether somebody outside ended a service. What neither its restarts nor the engine's events tell is told from the exit code:
+    """Whether somebody outside ended a service. What neither its restarts nor the engine's events tell is told from its code:
     0 and a request to end are what somebody asked for more often than not, and to blame a good release is worse than to ask."""
     if _was_due(found) or is_by_hand:
         return True
