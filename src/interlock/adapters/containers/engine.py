@@ -24,7 +24,7 @@ from interlock.adapters.containers.configuration import (
 from interlock.adapters.containers.connection import ANSWER_S, Connection, Data, Refusal
 from interlock.adapters.containers.failures import translated
 from interlock.adapters.containers.folders import folders_archive, holder_configuration, holder_name, owner
-from interlock.adapters.containers.images import Images, Instance, RegistryAuth, no_registry_auth
+from interlock.adapters.containers.images import Images, Instance
 from interlock.adapters.containers.logs import ContainerLogs
 from interlock.adapters.containers.observation import (
     LIVE,
@@ -37,6 +37,7 @@ from interlock.adapters.containers.observation import (
     observe,
     told_by_events,
 )
+from interlock.adapters.containers.registries import RegistryLogin
 from interlock.core.canonical import canonical_json
 from interlock.core.errors import Conflict, Unavailable
 from interlock.tools.containers.ports import INSTANCE_LABEL, KEY_LABEL, ContainerSpec, EngineInfo
@@ -58,13 +59,12 @@ class DockerEngine(Images):
     """The `ContainerEngine` port over the API that Docker and Podman share.
 
     ``url`` is ``unix://`` or ``tcp://``; empty takes the first of the usual sockets that is there at each call. ``instance``
-    says which control plane this is. ``auth`` gives the credentials for a registry; one on the loopback
-    interface needs none. ``places`` is a folder in which offsets of logs are kept over a restart. Every method raises Invalid
-    ``process_key`` for what is not a key.
+    says which control plane this is. ``login`` is for the registry that asks for one. ``places`` is a folder in which offsets
+    of logs are kept over a restart. Every method raises Invalid ``process_key`` for what is not a key.
     """
 
-    def __init__(self, url: str, instance: Instance, auth: RegistryAuth = no_registry_auth, places: Path | None = None) -> None:
-        super().__init__(Connection(url), instance, auth)
+    def __init__(self, url: str, instance: Instance, login: RegistryLogin | None = None, places: Path | None = None) -> None:
+        super().__init__(Connection(url), instance, login)
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._starting: set[str] = set()
         self._logs = ContainerLogs(self._connection, places)
