@@ -61,6 +61,8 @@ class Settings(BaseSettings):
     container_tls: str = Field(default="", description="The folder of the certificates for ``tcp://``; ``off``: go without.")
     container_address: str = Field(default=LOCAL, description="Where on the engine's host containers are reached.")
     container_registry: str = Field(default="", pattern=r"^$|^[A-Za-z0-9.-]+(:\d+)?(/[a-z0-9._/-]+)?$")
+    container_registry_user: str = ""
+    container_registry_password_secret: str = Field(default="", description="The reference of the password, not the password.")
     container_python_image: str = Field(default="python:3.12-slim", min_length=1)
     container_node_image: str = Field(default="node:22-slim", min_length=1)
     prometheus_url: str | None = Field(default=None, pattern=r"^https?://\S+$", description="Where queries in PromQL go.")
@@ -103,6 +105,9 @@ class Settings(BaseSettings):
             raise ValueError("INTERLOCK_FIRST_PORT is above INTERLOCK_LAST_PORT")
         if any(delay < 0 for delay in self.notify_retry_delays_s) or len(self.notify_retry_delays_s) > MAX_RETRIES:
             raise ValueError(f"INTERLOCK_NOTIFY_RETRY_DELAYS_S: up to {MAX_RETRIES} numbers of seconds, none below 0")
+        if self.container_registry_user and not (self.container_registry and self.container_registry_password_secret):
+            together = "INTERLOCK_CONTAINER_REGISTRY and INTERLOCK_CONTAINER_REGISTRY_PASSWORD_SECRET"
+            raise ValueError(f"INTERLOCK_CONTAINER_REGISTRY_USER says nothing without {together}")
         if not self.environments:
             raise ValueError("INTERLOCK_ENVIRONMENTS names no environment")
         for name in self.environments:

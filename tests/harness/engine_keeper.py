@@ -98,8 +98,9 @@ def _end_shims(folder: Path) -> None:
             continue
 
 
-def start_registry(folder: Path) -> tuple[subprocess.Popen[bytes], str] | None:
-    """A registry on the loopback interface and its address; None where the program is not there."""
+def start_registry(folder: Path, login: str = "") -> tuple[subprocess.Popen[bytes], str] | None:
+    """A registry on the loopback interface and its address; None where the program is not there. ``login`` is a htpasswd line
+    for the one that it lets in."""
     program = shutil.which("docker-registry") or shutil.which("registry")
     if program is None:
         return None
@@ -108,7 +109,11 @@ def start_registry(folder: Path) -> tuple[subprocess.Popen[bytes], str] | None:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     configuration = folder / "registry.yml"
-    configuration.write_text(REGISTRY.format(root=folder / "storage", port=port))
+    text = REGISTRY.format(root=folder / "storage", port=port)
+    if login:
+        (folder / "htpasswd").write_text(login)
+        text += f"auth: {{htpasswd: {{realm: tests, path: {folder / 'htpasswd'}}}}}\n"
+    configuration.write_text(text)
     with (folder / "registry.log").open("ab") as log:
         process = subprocess.Popen([program, "serve", str(configuration)], stdout=log, stderr=log, start_new_session=True)
     until = time.monotonic() + START_S

@@ -12,7 +12,7 @@ import pytest
 
 from interlock.adapters.containers import context as packing
 from interlock.adapters.containers.connection import Connection
-from interlock.adapters.containers.images import Images, no_registry_auth
+from interlock.adapters.containers.images import Images
 from interlock.tools.containers.ports import BuildSpec
 
 
@@ -62,9 +62,7 @@ async def test_a_folder_is_packed_and_its_archive_read_outside_of_the_event_loop
 
     monkeypatch.setattr(packing.tempfile, "SpooledTemporaryFile", Spool)
     engine = Engine()
-    built = await Images(engine, lambda: "plane", no_registry_auth).build(
-        BuildSpec(folder=str(tmp_path), tag="x:1"), lambda _: None
-    )
+    built = await Images(engine, lambda: "plane").build(BuildSpec(folder=str(tmp_path), tag="x:1"), lambda _: None)
     assert built == "sha256:built"
     assert names(engine.taken) == ["Dockerfile", "large"]
     assert threads

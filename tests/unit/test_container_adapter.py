@@ -1,14 +1,12 @@
 """The pure parts of the container adapter: what is ignored, what a log says, what a container is set to."""
 
-import struct
-
 import pytest
 
 from interlock.adapters.containers.configuration import container_configuration, user_of
 from interlock.adapters.containers.connection import Refusal
 from interlock.adapters.containers.failures import as_error, no_registry
 from interlock.adapters.containers.ignoring import Ignored
-from interlock.adapters.containers.output import Anchor, Kept, chunk, place, take_apart
+from interlock.adapters.containers.output import Kept, chunk
 from interlock.core.errors import Invalid
 from interlock.tools.containers.ports import ContainerLimits, ContainerSpec
 
@@ -41,21 +39,6 @@ def test_ignore_files_mean_what_their_documentation_says(patterns: str, path: st
     assert Ignored(patterns).covers(path) is is_ignored
 
 
-def log(*pieces: tuple[str, str]) -> bytes:
-    texts = [f"{time} {text}".encode() for time, text in pieces]
-    return b"".join(struct.pack(">BxxxL", 1, len(text)) + text for text in texts)
-
-
-def test_offsets_go_on_where_a_log_was_rotated() -> None:
-    kept, anchor = place(take_apart(log(("t1", "one\n"), ("t2", "two\n"))), None)
-    assert (kept, anchor) == (Kept(0, b"one\ntwo\n"), Anchor(b"t1", 0, b"t2", 8))
-    kept, anchor = place(take_apart(log(("t2", "two\n"), ("t3", "three\n"))), anchor)
-    assert (kept, anchor) == (Kept(4, b"two\nthree\n"), Anchor(b"t2", 4, b"t3", 14))
-    kept, anchor = place(take_apart(log(("t9", "nine\n"))), anchor)
-    assert kept == Kept(14, b"nine\n")
-    assert place([], anchor)[0] == Kept(19, b"")
-
-
 def test_a_chunk_cuts_no_character_in_two() -> None:
     kept = Kept(0, "aé€".encode())
     assert chunk(kept, 0, 2, [], has_ended=True).text == "a"
@@ -66,8 +49,8 @@ def test_a_chunk_cuts_no_character_in_two() -> None:
 
 def test_secrets_that_overlap_are_masked_whole() -> None:
     kept = Kept(100, b"x abcdef y")
-    assert chunk(kept, 0, 100, ["abcd", "cdef"], has_ended=True).text == "x *** y"
-    assert chunk(kept, 103, 4, ["abcd"], has_ended=True).text == "***e"
+    assert chunk(kept, 0, 100, [b"abcd", b"cdef"], has_ended=True).text == "x *** y"
+    assert chunk(kept, 103, 4, [b"abcd"], has_ended=True).text == "***e"
 
 
 def test_a_container_is_closed_but_for_what_is_said() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from interlock.adapters.caddy.forwarder import CaddyForwarder
 from interlock.adapters.containers.build_logs import BuildLogs
 from interlock.adapters.containers.engine import DockerEngine
+from interlock.adapters.containers.registries import RegistryLogin
 from interlock.adapters.containers.tls import client_context
 from interlock.adapters.git.git import GitProgram
 from interlock.adapters.hosts.local import LocalHost
@@ -46,18 +47,37 @@ class Outside:
 def reach(settings: Settings, clock: Clock, signer: Signer, tenant: str, environ: Mapping[str, str]) -> Outside:
     """Make the adapters; nothing is connected yet."""
     host = LocalHost(settings.home / "processes")
+
+    def secret(name: str) -> str | None:
+        return environ.get(_secret_variable(name))
+
     return Outside(
         host=host,
         # The engine tells control planes apart by their keys: a data folder that moves finds its containers again.
-        containers=DockerEngine(settings.container_engine, lambda: signer.public_key(tenant)[:16], tls=_engine_tls(settings)),
+        containers=DockerEngine(
+            settings.container_engine,
+            lambda: signer.public_key(tenant)[:16],
+            registry_login(settings, secret),
+            settings.home / "container-logs",
+            _engine_tls(settings),
+        ),
         build_logs=BuildLogs(settings.home / "builds", settings.keep_processes_days * 86400),
         forwarder=CaddyForwarder(host, settings.home / "forwarder"),
         http=HttpxClient(clock),
         git=GitProgram(),
         prometheus=PrometheusSource(settings.prometheus_url, max_age_s=settings.prometheus_max_age_s),
         pages=ScrapedPages(clock),
-        secret=lambda name: environ.get(_secret_variable(name)),
+        secret=secret,
     )
+
+
+def registry_login(settings: Settings, secret: SecretSource) -> RegistryLogin | None:
+    """The login at the registry that is set; None where it is set without a user."""
+    if not settings.container_registry_user:
+        return None
+    registry = settings.container_registry.partition("/")[0]
+    reference = settings.container_registry_password_secret
+    return RegistryLogin(registry, settings.container_registry_user, lambda: secret(reference))
 
 
 def toolbox(outside: Outside, settings: Settings, environ: Mapping[str, str]) -> Toolbox:

@@ -65,6 +65,12 @@ class Connection:
         async with self._request("GET", path, params, None, {}, total_s=ANSWER_S) as response:
             return await response.read()
 
+    async def stream(self, path: str, params: Data) -> AsyncGenerator[bytes]:
+        """The raw answer to a GET, as it comes; whoever has enough of it closes this."""
+        async with self._request("GET", path, params, None, {}, idle_s=ANSWER_S) as response:
+            async for piece in response.content.iter_any():
+                yield piece
+
     async def follow(
         self,
         path: str,

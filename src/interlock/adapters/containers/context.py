@@ -66,10 +66,11 @@ def _files(folder: Path, ignored: Ignored, dockerfile: str) -> Iterator[str]:
         if place == str(folder):
             # The history, or the way to it: of no use in an image, and it may hold what was taken out of the files since.
             folders[:] = [name for name in folders if name != _HISTORY]
-            names[:] = [name for name in names if name != _HISTORY]
         folders.sort()
         for name in sorted([*names, *folders]):
             path = str(base / name)
+            if path == _HISTORY:
+                continue
             if path == dockerfile or not ignored.covers(path):
                 yield path
         if not ignored.has_exceptions:

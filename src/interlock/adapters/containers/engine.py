@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from interlock.adapters.containers.configuration import (
     KIND_LABEL,
@@ -24,7 +25,8 @@ from interlock.adapters.containers.configuration import (
 from interlock.adapters.containers.connection import ANSWER_S, Connection, Data, Refusal
 from interlock.adapters.containers.failures import translated
 from interlock.adapters.containers.folders import folders_archive, holder_configuration, holder_name, owner
-from interlock.adapters.containers.images import Images, Instance, RegistryAuth, no_registry_auth
+from interlock.adapters.containers.images import Images, Instance
+from interlock.adapters.containers.logs import ContainerLogs
 from interlock.adapters.containers.observation import (
     LIVE,
     NO_SPACE,
@@ -36,7 +38,7 @@ from interlock.adapters.containers.observation import (
     observe,
     told_by_events,
 )
-from interlock.adapters.containers.output import Anchor, chunk, place, take_apart
+from interlock.adapters.containers.registries import RegistryLogin
 from interlock.core.canonical import canonical_json
 from interlock.core.errors import Conflict, Unavailable
 from interlock.tools.containers.ports import INSTANCE_LABEL, KEY_LABEL, ContainerSpec, EngineInfo
@@ -58,18 +60,23 @@ class DockerEngine(Images):
     """The `ContainerEngine` port over the API that Docker and Podman share.
 
     ``url`` is ``unix://`` or ``tcp://``; empty takes the first of the usual sockets that is there at each call. ``instance``
-    says which control plane this is. ``auth`` gives the credentials for a registry; one on the loopback
-    interface needs none. With ``tls`` (`tls.client_context`) that alone is spoken. Every method raises Invalid ``process_key``
-    for what is not a key.
+    says which control plane this is. ``login`` is for the registry that asks for one. ``places`` is a folder in which offsets
+    of logs are kept over a restart. With ``tls`` (`tls.client_context`) that alone is spoken. Every method raises Invalid
+    ``process_key`` for what is not a key.
     """
 
     def __init__(
-        self, url: str, instance: Instance, auth: RegistryAuth = no_registry_auth, tls: ssl.SSLContext | None = None
+        self,
+        url: str,
+        instance: Instance,
+        login: RegistryLogin | None = None,
+        places: Path | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        super().__init__(Connection(url, tls), instance, auth)
+        super().__init__(Connection(url, tls), instance, login)
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._starting: set[str] = set()
-        self._anchors: dict[str, Anchor] = {}
+        self._logs = ContainerLogs(self._connection, places)
         self._ends: dict[str, tuple[str, bool | None]] = {}
         """Container -> when it ended, and whether by hand."""
         self._has_init = True
@@ -134,15 +141,10 @@ class DockerEngine(Images):
         with translated(key):
             found = await self._inspect(name)
             if found is None:
-                self._anchors.pop(key, None)
+                await self._logs.forget(key)
                 return LogChunk(text="", begin=0, next_offset=0)
-            raw = await self._read_log(found["Id"])
-        kept, anchor = place(await asyncio.to_thread(take_apart, raw), self._anchors.get(key))
-        if anchor is not None:
-            self._anchors[key] = anchor
-        secrets = secret_values(found["Config"]["Labels"], found["Config"]["Env"] or [])
-        has_ended = not found["State"]["Running"]
-        return await asyncio.to_thread(chunk, kept, offset, limit_bytes, secrets, has_ended=has_ended)
+            secrets = secret_values(found["Config"]["Labels"], found["Config"]["Env"] or [])
+            return await self._logs.read(key, found, offset, limit_bytes, secrets)
 
     async def list(self) -> dict[str, ProcessStatus]:
         params = {"all": "true", "filters": canonical_json(label_filter(self._instance)).decode()}
@@ -187,7 +189,7 @@ class DockerEngine(Images):
                 await self._delete(holder_name(name))
             if found is not None:
                 self._ends.pop(found["Id"], None)
-            self._anchors.pop(key, None)
+            await self._logs.forget(key)
 
     async def ping(self) -> EngineInfo:
         with translated("engine"):
@@ -216,7 +218,7 @@ class DockerEngine(Images):
             raise
 
     async def _observe(self, found: Data) -> ProcessStatus:
-        """What became of it; by the engine's events where those are needed, which it soon forgets and so are kept in mind."""
+        """What became of it; told from the engine's events where they are needed. Those are soon forgotten, so kept in mind."""
         if not needs_events(found):
             return observe(found)
         container_id, ended_at = found["Id"], found["State"]["FinishedAt"]
@@ -308,15 +310,6 @@ class DockerEngine(Images):
                 raise Conflict("process_running", "the container still runs", where=name, hint="stop it first") from refusal
             if refusal.status not in {404, 409}:
                 raise
-
-    async def _read_log(self, container_id: str) -> bytes:
-        try:
-            params = {"stdout": "true", "stderr": "true", "timestamps": "true", "follow": "false"}
-            return await self._connection.read(f"containers/{container_id}/logs", params)
-        except Refusal as refusal:
-            if refusal.status == 404:
-                return b""
-            raise
 
     async def _until_it_ends(self, name: str, timeout_s: float) -> None:
         """Until the container ends or waits to be started again, or the time is over, or the engine is gone."""

@@ -19,6 +19,7 @@ _NO_REGISTRY = re.compile(
     r"response status code 5|temporary failure in name resolution",
     re.IGNORECASE,
 )
+_NO_ENTRY = re.compile(r"unauthorized|authentication required|no basic auth|access to the resource is denied", re.IGNORECASE)
 
 
 @contextmanager
@@ -51,6 +52,8 @@ def as_transfer_error(refusal: Refusal, where: str, refused: InterlockError) -> 
     error = as_error(refusal, where)
     if error.code in {"storage", "image_missing"}:
         return error
+    if _NO_ENTRY.search(refusal.message):
+        refused.hint = "see INTERLOCK_CONTAINER_REGISTRY_USER and INTERLOCK_CONTAINER_REGISTRY_PASSWORD_SECRET"
     return no_registry(refusal, where) or refused
 
 

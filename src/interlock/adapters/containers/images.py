@@ -1,10 +1,9 @@
 """Images of an engine: built, named, sent to a registry and fetched from it, taken away."""
 
 import asyncio
-import base64
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,13 +12,11 @@ from interlock.adapters.containers.connection import Connection, Data, Refusal, 
 from interlock.adapters.containers.context import pack_context
 from interlock.adapters.containers.failures import as_error, as_transfer_error, no_registry, translated
 from interlock.adapters.containers.observation import NO_SPACE
+from interlock.adapters.containers.registries import RegistryLogin, build_headers, transfer_headers
 from interlock.core.canonical import canonical_json
 from interlock.core.clock import to_text
 from interlock.core.errors import Conflict, InterlockError, Invalid, Unavailable
 from interlock.tools.containers.ports import INSTANCE_LABEL, BuildSpec, ImageStatus, OnOutput
-
-RegistryAuth = Callable[[str], Mapping[str, str] | None]
-"""The credentials for a registry (``host:port``), as the engine's API takes them; None where it asks for none."""
 
 Instance = Callable[[], str]
 """Which control plane this is (``[a-z0-9-]``, up to 41); asked at each call."""
@@ -31,18 +28,13 @@ _IDLE_S = 120.0
 _STEP_FAILED = "returned a non-zero code"
 
 
-def no_registry_auth(_registry: str) -> Mapping[str, str] | None:
-    """No registry asks for credentials."""
-    return None
-
-
 class Images:
     """The half of the `ContainerEngine` port that is about images."""
 
-    def __init__(self, connection: Connection, instance: Instance, auth: RegistryAuth) -> None:
+    def __init__(self, connection: Connection, instance: Instance, login: RegistryLogin | None = None) -> None:
         self._connection = connection
         self._give_instance = instance
-        self._auth = auth
+        self._login = login
         self._ask = connection.ask
 
     @property
@@ -100,7 +92,7 @@ class Images:
         digest = ""
         try:
             async with asyncio.timeout(_TRANSFER_S):
-                headers = self._auth_headers(repository)
+                headers = transfer_headers(self._login, repository)
                 path = f"images/{repository}/push"
                 async for step in self._connection.follow(path, params={"tag": tag}, headers=headers, idle_s=_IDLE_S):
                     digest = _aux(step).get("Digest", digest)
@@ -120,7 +112,7 @@ class Images:
         refused = Conflict("image_missing", f"{reference} cannot be had from its registry", where=reference)
         try:
             async with asyncio.timeout(_TRANSFER_S):
-                headers = self._auth_headers(reference)
+                headers = transfer_headers(self._login, reference)
                 async for _ in self._connection.follow(
                     "images/create", params={"fromImage": reference}, headers=headers, idle_s=_IDLE_S
                 ):
@@ -163,7 +155,7 @@ class Images:
                 "labels": json.dumps(spec.labels | {INSTANCE_LABEL: self._instance}),
                 "buildargs": json.dumps(spec.arguments),
             }
-            headers = {"Content-Type": "application/x-tar"}
+            headers = {"Content-Type": "application/x-tar"} | build_headers(self._login)
             async for step in self._connection.follow("build", params=params, body=context, headers=headers):
                 if text := step.get("stream", ""):
                     take(text)
@@ -184,11 +176,6 @@ class Images:
                 raise _in_use(name, refusal.message) from refusal
             if refusal.status != 404:
                 raise
-
-    def _auth_headers(self, reference: str) -> dict[str, str]:
-        credentials = self._auth(reference.partition("/")[0])
-        # The engine wants the header even where there is nothing to say.
-        return {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(dict(credentials or {})).encode()).decode()}
 
 
 def split_reference(reference: str) -> tuple[str, str]:

@@ -129,11 +129,8 @@ def _ended(found: Data, state: Data, history: Data, is_by_hand: bool | None) -> 
 
 
 def _was_stopped(found: Data, code: int, is_by_hand: bool | None) -> bool:
-    """Whether somebody outside ended a service.
-
-    What neither its restarts nor the engine's events tell is told from the exit code: 0 and a request to end are what somebody
-    asked for more often than not, and to blame a good release is worse than to ask.
-    """
+    """Whether somebody outside ended a service. What neither its restarts nor the engine's events tell is told from its code:
+    0 and a request to end are what somebody asked for more often than not, and to blame a good release is worse than to ask."""
     if _was_due(found) or is_by_hand:
         return True
     if code == 0:

@@ -115,8 +115,8 @@ class ContainerEngine(Workloads, Protocol):
     Containers are observed as processes are (`Workloads`), with these differences. `status` is ``unknown`` while the engine
     cannot be reached, and `wait` gives up with ``unknown`` when it stays away; every other method raises Unavailable
     ``engine_down`` then. ``lost`` is what was killed together with its engine. ``output_bytes`` of a status is 0, since engines
-    do not count; the ``next_offset`` at the end of `log` is that number. Offsets stay true over rotation for as long as this
-    object lives.
+    do not count; the ``next_offset`` at the end of `log` is that number. Offsets stay true over rotation; where everything that
+    was known of a log is gone, it goes on at an offset that nobody was given, so that whoever reads on sees that some is lost.
 
     Every method may raise Unavailable ``engine_down``, and ``storage`` where there is no space left.
     """
