@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-import httpx
 import pytest
 import pytest_asyncio
 
@@ -147,17 +146,26 @@ class World:
     async def somebody_who_looks_again(self) -> AsyncIterator[None]:
         """A busy machine may leave a candidate with too few requests to tell: a person is asked, and wants another look."""
 
+        troubles: list[str] = []
+
         async def answer() -> None:
             while True:
-                with contextlib.suppress(httpx.HTTPError, RuntimeError, AssertionError):
+                try:
                     for item in (await self.server.get("/inbox"))["items"]:
-                        if "look again" in item.get("options", []):
+                        if "look again" in item["options"]:
                             await self.server.post(f"/inbox/{item['item_id']}/answer", {"answer": "look again"})
+                except Exception as error:
+                    # Of a control plane that is killed just now anything may be had.
+                    troubles.append(repr(error))
                 await asyncio.sleep(0.5)
 
         somebody = asyncio.create_task(answer())
         try:
             yield
+            assert not somebody.done(), "whoever answers has gone away"
+        except BaseException as error:
+            error.add_note(f"whoever answers is {'gone' if somebody.done() else 'there'}; troubles: {troubles[-5:]}")
+            raise
         finally:
             somebody.cancel()
             await asyncio.wait([somebody])

@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from harness.engine import Engine, run_of, task
-from interlock.core.errors import Conflict, Invalid, NotFound
+from interlock.core.errors import Conflict, Invalid, NotFound, Unavailable
 from interlock.core.signals import NeedsApproval
+from interlock.db.database import STORAGE
 from interlock.events.model import Envelope
 from interlock.events.service import Events
 from interlock.inbox.contracts import ItemAnswered
@@ -156,6 +159,51 @@ async def test_an_answer_delivered_twice_does_not_answer_the_next_question(askin
     [*_, asks] = await journal_events(asking, scope)
     await handlers.task_asks(scope, asks)
     assert len(await inbox.listing(scope)) == 1
+
+
+async def test_no_answer_is_lost_when_a_question_is_delivered_again_after_its_answer(engine, handlers, inbox, events, scope):
+    """The control plane died when the question was in the inbox, and was answered before that was delivered once more."""
+    await engine.driver.submit(run_of(task("a")))
+    for attempt, answer in enumerate(("continue", "stop"), 1):
+        await engine.when(lambda state, attempt=attempt: state.tasks["a"].question and state.tasks["a"].attempt == attempt)
+        asks = [event for event in await journal_events(engine, scope) if event.event_type == "run.task_asks"][-1]
+        await handlers.task_asks(scope, asks)
+        [item] = await inbox.listing(scope)
+        await inbox.answer(scope, item.item_id, answer)
+        await handlers.task_asks(scope, asks)
+        assert await inbox.listing(scope) == [], "it was answered"
+        answered = [event for event in await events.about(scope, "run:run_1/a") if event.event_type == "inbox.answered"][-1]
+        for _ in range(2):
+            await handlers.item_answered(scope, answered)
+    assert (await engine.ended()).tasks["a"].output == {"answer": "stop"}
+    await engine.driver.close()
+
+
+async def test_an_item_that_is_still_open_is_not_taken_for_the_next_question(engine, handlers, inbox, database, scope):
+    await engine.driver.submit(run_of(task("a")))
+    state = await engine.when(lambda state: state.tasks["a"].question)
+    async with database.write(scope) as session:
+        details = {"asked": state.tasks["a"].question["asked"] - 1}
+        await inbox.ask(session, "question", "run:run_1/a", "Go on?", ("continue", "stop"), details)
+    [asks] = [event for event in await journal_events(engine, scope) if event.event_type == "run.task_asks"]
+    await handlers.task_asks(scope, asks)
+    [item] = await inbox.listing(scope)
+    assert item.details["asked"] == state.tasks["a"].question["asked"]
+    await engine.driver.close()
+
+
+async def test_an_answer_waits_for_a_run_that_cannot_be_written_now_however_long(handlers, engine, inbox, database, scope):
+    """Not given up after some tries, as what fails otherwise: the task would wait for ever."""
+    await engine.driver.submit(run_of(task("a")))
+    await engine.when(lambda state: state.tasks["a"].question)
+    item = await ask(inbox, database, scope, "run:run_1/a")
+    engine.driver._standing["run_1"] = "the disk is full"
+    event: Any = SimpleNamespace(subject=item.subject, originating_agent="user:owner")
+    event.data = {"item_id": item.item_id, "answer": "continue"}
+    with pytest.raises(Unavailable) as refused:
+        await handlers.item_answered(scope, event)
+    assert refused.value.code == STORAGE
+    await engine.driver.close()
 
 
 async def test_a_run_that_ends_takes_its_questions_with_it(asking, handlers, inbox, events, scope):

@@ -128,6 +128,14 @@ class TestHealing:
             route = await delivery.route(scope, "shop", "staging")
             assert {share.port for share in route.shares} == {AGAIN.port, ONE.port}
 
+    async def test_what_serves_by_the_time_that_it_breaks_off_stays(self, delivery, scope, incidents, starting, mended):
+        mending = Mending(delivery, incidents, starting, NOTHING, NOTHING)
+        await mending.lead(of_run(Context(scope, "heal-lead-staging", self.lead_inputs())))
+        inputs = {"place": place("staging"), "deployment_id": "dep_again", "reason": "it did not get healthy"}
+        discard = Context(scope, "heal-discard-staging", inputs)
+        done = await Recovery(delivery, incidents, starting, NOTHING, NOTHING).discard(of_run(discard))
+        assert (done, discard.stopped) == ({"stopped": None}, [])
+
     async def test_what_never_was_good_is_not_good_for_having_been_healed(self, delivery, scope, incidents, starting):
         await keep(delivery, scope, "v1", "live", instances=(ONE, TWO))
         again = deployment("v1", "staging", deployment_id="dep_again", state="starting", instances=(), live_at="", good_at="")

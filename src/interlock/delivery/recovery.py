@@ -136,6 +136,11 @@ class Recovery:
         deployment = await self._starting.candidate(context, task.place, task.deployment_id)
         if deployment is None:
             return {"stopped": None}
+        serving = await self._delivery.serving(context.scope, task.place.service, task.place.environment)
+        if serving is not None and serving.deployment_id == deployment.deployment_id:
+            # Who cancelled the run came a moment too late.
+            await context.report(f"{deployment.version} serves by now; it stays")
+            return {"stopped": None}
         if deployment.state not in {"starting", "failed"}:
             raise Conflict("deployment_state", f"{deployment.deployment_id} is {deployment.state}, not a candidate")
         await self._starting.stop(context, deployment)

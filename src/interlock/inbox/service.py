@@ -68,6 +68,10 @@ class Inbox:
         """What is open about ``subject``, inside of a transaction."""
         return await store.open_about(session.connection, subject)
 
+    async def ever_about(self, session: Session, subject: str) -> list[Item]:
+        """What was ever asked about ``subject``, settled or not, inside of a transaction; oldest first."""
+        return await store.all_about(session.connection, subject)
+
     async def withdraw(self, session: Session, subject: str, reason: str) -> None:
         """Close what is open about ``subject`` because it settled itself."""
         for item in await store.open_about(session.connection, subject):

@@ -40,6 +40,11 @@ async def open_about(connection: AsyncConnection, subject: str) -> list[Item]:
     return [_decoder.decode(row.item) for row in (await connection.execute(query)).all()]
 
 
+async def all_about(connection: AsyncConnection, subject: str) -> list[Item]:
+    query = select(items.c.item).where(items.c.subject == subject).order_by(items.c.number)
+    return [_decoder.decode(row.item) for row in (await connection.execute(query)).all()]
+
+
 async def open_below(connection: AsyncConnection, prefix: str) -> list[Item]:
     is_below = items.c.subject.startswith(prefix, autoescape=True)
     query = select(items.c.item).where(is_below, items.c.state == "open").order_by(items.c.number)

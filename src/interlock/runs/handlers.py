@@ -1,8 +1,8 @@
 """Reactions of runs: a task that asks gets its place in the inbox, and the answer finds its way back."""
 
-from interlock.core.errors import Conflict
+from interlock.core.errors import Conflict, Unavailable
 from interlock.core.scope import Scope
-from interlock.db.database import Database
+from interlock.db.database import STORAGE, Database
 from interlock.events.model import Envelope
 from interlock.inbox.service import Inbox
 from interlock.runs.model import TaskStatus
@@ -28,6 +28,12 @@ class RunHandlers:
         kind = "parked_effect" if "key" in data["evidence"] else "question"
         details = data["evidence"] | {"asked": data["asked"]}
         async with self._database.write(scope) as session:
+            known = await self._inbox.ever_about(session, subject)
+            if any(item.details.get("asked") == data["asked"] for item in known):
+                # Delivered twice: it is open, or was answered, and the answer is on its way.
+                return
+            # An item answers the question for which it was opened, and no later one in the same words.
+            await self._inbox.withdraw(session, subject, "something is asked anew")
             await self._inbox.ask(session, kind, subject, data["question"], tuple(data["options"]), details)
 
     async def item_answered(self, scope: Scope, event: Envelope) -> None:
@@ -44,6 +50,9 @@ class RunHandlers:
             # Delivered twice, or the run ended meanwhile: the first answer counted.
             if error.code not in {"not_waiting", "run_not_active"}:
                 raise
+        except Unavailable as error:
+            # The run goes on as soon as its journal can be written; its answer is kept for as long as that takes.
+            raise Unavailable(STORAGE, error.message, where=error.where, hint=error.hint) from error
 
     async def run_finished(self, scope: Scope, event: Envelope) -> None:
         """``run.finished``: questions of its tasks have no one left to answer to."""
