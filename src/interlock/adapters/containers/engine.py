@@ -1,11 +1,10 @@
 """Containers of a Docker or Podman engine. All state is the engine's: names and labels lead back to keys."""
 
 import asyncio
-import re
 import ssl
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 from interlock.adapters.containers.configuration import (
@@ -26,6 +25,7 @@ from interlock.adapters.containers.folders import folders_archive, holder_config
 from interlock.adapters.containers.images import Images, Instance, RegistryAuth, no_registry_auth
 from interlock.adapters.containers.observation import NO_SPACE, is_marked, never_ran, observe
 from interlock.adapters.containers.output import Anchor, chunk, place, take_apart
+from interlock.adapters.containers.shortfalls import Shortfalls
 from interlock.core.canonical import canonical_json
 from interlock.core.errors import Conflict, Unavailable
 from interlock.tools.containers.ports import INSTANCE_LABEL, KEY_LABEL, ContainerSpec, EngineInfo
@@ -40,7 +40,6 @@ _AWAY_S = 30.0
 _POLL_S = 0.2
 _LOOKS_AT_ONCE = 8
 _LIVE = ("running", "paused", "restarting")
-_NO_INIT = re.compile(r"docker-init|init binary|catatonit", re.IGNORECASE)
 
 
 class DockerEngine(Images):
@@ -59,7 +58,7 @@ class DockerEngine(Images):
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._starting: set[str] = set()
         self._anchors: dict[str, Anchor] = {}
-        self._has_init = True
+        self._lacks = Shortfalls()
 
     async def start(self, key: str, spec: ContainerSpec) -> ProcessStatus:
         name = container_name(self._instance, key)
@@ -145,9 +144,7 @@ class DockerEngine(Images):
         found: dict[str, Data] = {}
         with translated("containers"):
             for wanted in (label_filter(self._instance), name_filter(self._instance)):
-                filters = wanted | {"status": list(_LIVE)}
-                params = {"filters": canonical_json(filters).decode()}
-                found |= {each["Id"]: each for each in await self._ask("GET", "containers/json", params=params)}
+                found |= {each["Id"]: each for each in await self._in_states(wanted, _LIVE)}
         return {key_of(self._instance, each["Names"], each["Id"]): _sighting(each) for each in found.values()}
 
     async def remove(self, key: str) -> None:
@@ -168,6 +165,15 @@ class DockerEngine(Images):
         name = found.get("Platform", {}).get("Name") or parts[0].get("Name") or "engine"
         return EngineInfo(name=name, version=found["Version"], api_version=found["ApiVersion"])
 
+    async def _in_states(self, wanted: Data, states: Sequence[str]) -> Sequence[Data]:
+        filters = wanted | {"status": self._lacks.known(states)}
+        try:
+            return await self._ask("GET", "containers/json", params={"filters": canonical_json(filters).decode()})
+        except Refusal as refusal:
+            if self._lacks.shows(refusal):
+                return await self._in_states(wanted, states)
+            raise
+
     @asynccontextmanager
     async def _turn(self, key: str) -> AsyncGenerator[None]:
         async with self._turns[key]:
@@ -181,7 +187,7 @@ class DockerEngine(Images):
 
     async def _inspect(self, name: str) -> Data | None:
         try:
-            return await self._ask("GET", f"containers/{name}/json")
+            return self._lacks.completed(name, await self._ask("GET", f"containers/{name}/json"))
         except Refusal as refusal:
             if refusal.status == 404:
                 return None
@@ -194,14 +200,25 @@ class DockerEngine(Images):
             raise _exists(key)
         if found is not None:
             await self._delete(name)
-        body = container_configuration(self._instance, key, spec, user, has_init=self._has_init)
         async with self._folders(name, spec, user):
             try:
-                await self._ask("POST", "containers/create", params={"name": name}, body=body, timeout_s=_START_S)
+                await self._make(name, key, spec, user)
             except Refusal as refusal:
                 if refusal.status == 409:
                     raise _exists(key) from refusal
                 raise
+
+    async def _make(self, name: str, key: str, spec: ContainerSpec, user: str) -> None:
+        """What this engine turns out not to have is done without from then on."""
+        lacks = self._lacks
+        body = container_configuration(self._instance, key, spec, user, has_init=lacks.has_init, owns_tmp=lacks.owns_tmp)
+        try:
+            await self._ask("POST", "containers/create", params={"name": name}, body=body, timeout_s=_START_S)
+        except Refusal as refusal:
+            # Podman looks for its small init here already, Docker when the container starts.
+            if not self._lacks.shows(refusal):
+                raise
+            await self._make(name, key, spec, user)
 
     @asynccontextmanager
     async def _folders(self, name: str, spec: ContainerSpec, user: str) -> AsyncGenerator[None]:
@@ -231,15 +248,14 @@ class DockerEngine(Images):
                 raise _exists(key) from refusal
             if NO_SPACE.search(refusal.message):
                 raise
-            if self._has_init and _NO_INIT.search(refusal.message):
+            if self._lacks.shows(refusal):
                 # An engine without its small init: the image's own first process has to do.
-                self._has_init = False
                 await self._delete(name)
                 await self._create(name, key, spec, user)
                 await self._start(name, key, spec, user)
                 return
             found = await self._inspect(name)
-            if found is None or not found["State"].get("Error"):
+            if found is None or (not found["State"].get("Error") and not self._lacks.did_not_start(name, refusal)):
                 raise
             # The engine has it on record why it did not start; the status says it.
         else:
@@ -253,8 +269,8 @@ class DockerEngine(Images):
         try:
             await self._ask("POST", f"containers/{name}/update", body=stopping(has_restarts))
         except Refusal:
-            # An engine that cannot take marks stops it all the same; its status then tells less.
-            return
+            # An engine that cannot take marks stops it all the same.
+            self._lacks.is_stopped(name)
 
     async def _delete(self, name: str, *, with_volumes: bool = True) -> None:
         try:
@@ -264,6 +280,7 @@ class DockerEngine(Images):
                 raise Conflict("process_running", "the container still runs", where=name, hint="stop it first") from refusal
             if refusal.status not in {404, 409}:
                 raise
+        self._lacks.forget(name)
 
     async def _read_log(self, container_id: str) -> bytes:
         try:

@@ -41,6 +41,11 @@ def observe(found: Data) -> ProcessStatus:
     return _ended(found, state, history)
 
 
+def explains_itself(error: str) -> bool:
+    """Whether these words say why a container did not start, and starting it again would be in vain."""
+    return bool(_PORT_TAKEN.search(error) or _NOT_EXECUTABLE.search(error))
+
+
 def never_ran(found: Data) -> bool:
     """Whether nothing came of it: made, and never told to start or not for want of space. Its key may be used again."""
     state: Data = found["State"]
