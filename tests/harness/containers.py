@@ -158,6 +158,8 @@ def _is_locked(path: Path) -> bool:
 
 
 def _import(url: str, place: Path, name: str, environment: dict[str, str]) -> None:
+    # A temporary folder is for its owner alone, and the root of an image is for whoever runs in it.
+    place.chmod(0o755)
     changes = [part for variable, value in environment.items() for part in ("-c", f"ENV {variable}={value}")]
     with subprocess.Popen(["tar", "--owner=0", "--group=0", "-C", str(place), "-c", "."], stdout=subprocess.PIPE) as tar:
         docker(url, "import", *changes, "-", name, stdin=tar.stdout)

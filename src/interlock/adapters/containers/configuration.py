@@ -61,7 +61,9 @@ def user_of(spec: ContainerSpec, image_user: str) -> str:
     return spec.user or (USER if _ROOT.fullmatch(image_user) else image_user)
 
 
-def container_configuration(instance: str, key: str, spec: ContainerSpec, user: str, *, has_init: bool = True) -> Data:
+def container_configuration(
+    instance: str, key: str, spec: ContainerSpec, user: str, *, has_init: bool = True, owns_tmp: bool = True
+) -> Data:
     """What ``POST /containers/create`` takes. Raises Invalid ``container_spec``.
 
     Without numbers for its user, volumes cannot be handed over beforehand; the container then gets those of the image.
@@ -88,7 +90,8 @@ def container_configuration(instance: str, key: str, spec: ContainerSpec, user: 
             "PortBindings": ports,
             **({"NetworkMode": f"container:{container_name(instance, spec.joins)}"} if spec.joins else {}),
             "ReadonlyRootfs": True,
-            "Tmpfs": {"/tmp": _TMP + (f",uid={numbers[0]},gid={numbers[1]}" if numbers else "")},  # noqa: S108
+            # Everybody may write there; that it belongs to the user is for programs that look at their home.
+            "Tmpfs": {"/tmp": _TMP + (f",uid={numbers[0]},gid={numbers[1]}" if numbers and owns_tmp else "")},  # noqa: S108
             "VolumesFrom": [holder_name(container_name(instance, key))] if spec.writable and numbers else [],
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges"],

@@ -6,6 +6,7 @@ So a call never depends on what became of an earlier one: an engine that ended a
 import asyncio
 import json
 import os
+import re
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -23,6 +24,9 @@ ANSWER_S = 30.0
 """How long an engine may take for what is not a build, a transfer or a wait."""
 _CONNECT_S = 5.0
 _NO_CONNECTION = 900
+_ASKED_FOR = "auto"
+"""The API's version is asked for with the first request, and again once one was in vain: Podman takes a second to tell it."""
+_OTHER_VERSION = re.compile(r"client version \S+ is too (new|old)", re.IGNORECASE)
 _PIECE_BYTES = 1 << 20
 _HINT = "see whether the engine runs, and whether INTERLOCK_CONTAINER_ENGINE leads to it"
 
@@ -46,6 +50,7 @@ class Connection:
     def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
         self._url = url if tls is None else "https://" + url.removeprefix("tcp://")
         self._tls = tls
+        self._version = _ASKED_FOR
 
     async def ask(
         self, method: str, path: str, *, params: Data | None = None, body: Any = None, timeout_s: float = ANSWER_S
@@ -113,16 +118,19 @@ class Connection:
         limits = aiohttp.ClientTimeout(total=total_s, sock_connect=_CONNECT_S, sock_read=idle_s)
         try:
             beginning = aiohttp.ClientTimeout(total=ANSWER_S, sock_connect=_CONNECT_S)
-            async with Docker(url=url, timeout=beginning, ssl_context=self._tls) as docker:
+            async with Docker(url=url, timeout=beginning, ssl_context=self._tls, api_version=self._version) as docker:
                 query = docker._query  # pyright: ignore[reportPrivateUsage] - its methods decode what has to stay bytes
                 async with query(path, method, params=params, data=data, headers=headers, timeout=limits) as response:
+                    self._version = docker.api_version
                     try:
                         yield response
                     finally:
                         # Also where its end was not waited for: nobody else will.
                         response.close()
         except DockerError as error:
-            if error.status == _NO_CONNECTION:
+            if error.status == _NO_CONNECTION or _OTHER_VERSION.search(error.message):
+                # Another engine may answer there next time.
+                self._version = _ASKED_FOR
                 raise down(error.message, url) from error
             raise Refusal(error.status, error.message) from error
         except TimeoutError as error:

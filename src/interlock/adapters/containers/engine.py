@@ -1,7 +1,6 @@
 """Containers of a Docker or Podman engine. All state is the engine's: names and labels lead back to keys."""
 
 import asyncio
-import re
 import ssl
 import time
 from collections import defaultdict
@@ -39,6 +38,7 @@ from interlock.adapters.containers.observation import (
     told_by_events,
 )
 from interlock.adapters.containers.registries import RegistryLogin
+from interlock.adapters.containers.shortfalls import Shortfalls
 from interlock.core.canonical import canonical_json
 from interlock.core.errors import Conflict, Unavailable
 from interlock.tools.containers.ports import INSTANCE_LABEL, KEY_LABEL, ContainerSpec, EngineInfo
@@ -53,7 +53,6 @@ _AWAY_S = 30.0
 _POLL_S = 0.2
 _LOOKS_AT_ONCE = 8
 _NOT_LIVE = ("created", "exited", "dead")
-_NO_INIT = re.compile(r"docker-init|init binary|catatonit", re.IGNORECASE)
 
 
 class DockerEngine(Images):
@@ -79,7 +78,7 @@ class DockerEngine(Images):
         self._logs = ContainerLogs(self._connection, places)
         self._ends: dict[str, tuple[str, bool | None]] = {}
         """Container -> when it ended, and whether by hand."""
-        self._has_init = True
+        self._lacks = Shortfalls()
 
     async def start(self, key: str, spec: ContainerSpec) -> ProcessStatus:
         name = container_name(self._instance, key)
@@ -165,17 +164,13 @@ class DockerEngine(Images):
         found: dict[str, Data] = {}
         with translated("containers"):
             for wanted in (label_filter(self._instance), name_filter(self._instance)):
-                filters = wanted | {"status": list(LIVE)}
-                params = {"filters": canonical_json(filters).decode()}
-                found |= {each["Id"]: each for each in await self._ask("GET", "containers/json", params=params)}
+                found |= {each["Id"]: each for each in await self._in_states(wanted, LIVE)}
         return {key_of(self._instance, each["Names"], each["Id"]): _sighting(each) for each in found.values()}
 
     async def ended_jobs(self, image: str, labels: Mapping[str, str]) -> Sequence[str]:
         wanted = {**labels, INSTANCE_LABEL: self._instance, KIND_LABEL: "job"}
-        filters = {"label": [f"{name}={value}" for name, value in wanted.items()], "status": list(_NOT_LIVE)}
-        params = {"all": "true", "filters": canonical_json(filters).decode()}
         with translated("containers"):
-            found: list[Data] = await self._ask("GET", "containers/json", params=params)
+            found = await self._in_states({"label": [f"{name}={value}" for name, value in wanted.items()]}, _NOT_LIVE)
         return sorted(key_of(self._instance, each["Names"], each["Id"]) for each in found if each["ImageID"] == image)
 
     async def remove(self, key: str) -> None:
@@ -198,6 +193,17 @@ class DockerEngine(Images):
         name = found.get("Platform", {}).get("Name") or parts[0].get("Name") or "engine"
         return EngineInfo(name=name, version=found["Version"])
 
+    async def _in_states(self, wanted: Data, states: Sequence[str]) -> Sequence[Data]:
+        filters = wanted | {"status": self._lacks.known(states)}
+        try:
+            return await self._ask(
+                "GET", "containers/json", params={"all": "true", "filters": canonical_json(filters).decode()}
+            )
+        except Refusal as refusal:
+            if self._lacks.shows(refusal):
+                return await self._in_states(wanted, states)
+            raise
+
     @asynccontextmanager
     async def _turn(self, key: str) -> AsyncGenerator[None]:
         async with self._turns[key]:
@@ -211,7 +217,7 @@ class DockerEngine(Images):
 
     async def _inspect(self, name: str) -> Data | None:
         try:
-            return await self._ask("GET", f"containers/{name}/json")
+            return self._lacks.completed(name, await self._ask("GET", f"containers/{name}/json"))
         except Refusal as refusal:
             if refusal.status == 404:
                 return None
@@ -240,14 +246,25 @@ class DockerEngine(Images):
             raise _exists(key)
         if found is not None:
             await self._delete(name)
-        body = container_configuration(self._instance, key, spec, user, has_init=self._has_init)
         async with self._folders(name, spec, user):
             try:
-                await self._ask("POST", "containers/create", params={"name": name}, body=body, timeout_s=_START_S)
+                await self._make(name, key, spec, user)
             except Refusal as refusal:
                 if refusal.status == 409:
                     raise _exists(key) from refusal
                 raise
+
+    async def _make(self, name: str, key: str, spec: ContainerSpec, user: str) -> None:
+        """What this engine turns out not to have is done without from then on."""
+        lacks = self._lacks
+        body = container_configuration(self._instance, key, spec, user, has_init=lacks.has_init, owns_tmp=lacks.owns_tmp)
+        try:
+            await self._ask("POST", "containers/create", params={"name": name}, body=body, timeout_s=_START_S)
+        except Refusal as refusal:
+            # Podman looks for its small init here already, Docker when the container starts.
+            if not self._lacks.shows(refusal):
+                raise
+            await self._make(name, key, spec, user)
 
     @asynccontextmanager
     async def _folders(self, name: str, spec: ContainerSpec, user: str) -> AsyncGenerator[None]:
@@ -277,15 +294,14 @@ class DockerEngine(Images):
                 raise _exists(key) from refusal
             if NO_SPACE.search(refusal.message):
                 raise
-            if self._has_init and _NO_INIT.search(refusal.message):
+            if self._lacks.shows(refusal):
                 # An engine without its small init: the image's own first process has to do.
-                self._has_init = False
                 await self._delete(name)
                 await self._create(name, key, spec, user)
                 await self._start(name, key, spec, user)
                 return
             found = await self._inspect(name)
-            if found is None or not found["State"].get("Error"):
+            if found is None or (not found["State"].get("Error") and not self._lacks.did_not_start(name, refusal)):
                 raise
             # The engine has it on record why it did not start; the status says it.
         else:
@@ -299,8 +315,8 @@ class DockerEngine(Images):
         try:
             await self._ask("POST", f"containers/{name}/update", body=stopping(has_restarts))
         except Refusal:
-            # An engine that cannot take marks stops it all the same; its status then tells less.
-            return
+            # An engine that cannot take marks stops it all the same.
+            self._lacks.is_stopped(name)
 
     async def _delete(self, name: str, *, with_volumes: bool = True) -> None:
         try:
@@ -310,6 +326,7 @@ class DockerEngine(Images):
                 raise Conflict("process_running", "the container still runs", where=name, hint="stop it first") from refusal
             if refusal.status not in {404, 409}:
                 raise
+        self._lacks.forget(name)
 
     async def _until_it_ends(self, name: str, timeout_s: float) -> None:
         """Until the container ends or waits to be started again, or the time is over, or the engine is gone."""

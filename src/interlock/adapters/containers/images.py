@@ -26,6 +26,7 @@ _TAIL_CHARACTERS = 4000
 _TRANSFER_S = 1800.0
 _IDLE_S = 120.0
 _STEP_FAILED = "returned a non-zero code"
+_TOLD_DIGEST = re.compile(r"\bdigest: (sha256:[0-9a-f]{64})\b")
 
 
 class Images:
@@ -95,7 +96,7 @@ class Images:
                 headers = transfer_headers(self._login, repository)
                 path = f"images/{repository}/push"
                 async for step in self._connection.follow(path, params={"tag": tag}, headers=headers, idle_s=_IDLE_S):
-                    digest = _aux(step).get("Digest", digest)
+                    digest = _digest(step) or digest
         except Refusal as refusal:
             refused.message += f": {refusal.message[:500]}"
             raise as_transfer_error(refusal, reference, refused) from refusal
@@ -214,12 +215,23 @@ def _build_failure(refusal: Refusal, spec: BuildSpec, tail: str) -> InterlockErr
     return Conflict("build_failed", message, where=spec.tag, hint="see the end of its output", tail=tail)
 
 
+def _digest(step: Data) -> str:
+    """Under which digest the registry took an image; Podman tells it in words alone."""
+    told = _TOLD_DIGEST.search(step.get("status") or "")
+    return _aux(step).get("Digest") or (told[1] if told else "")
+
+
+def _familiar(name: str) -> str:
+    """As it was given: Podman writes the registry that is meant where none is said."""
+    return name.removeprefix("docker.io/").removeprefix("library/")
+
+
 def _status(found: Data) -> ImageStatus:
     config: Data = found.get("Config") or {}
     ports: dict[str, Any] = config.get("ExposedPorts") or {}
     return ImageStatus(
         image_id=found["Id"],
-        references=tuple(found.get("RepoTags") or ()),
+        references=tuple(_familiar(name) for name in found.get("RepoTags") or ()),
         digests=tuple(found.get("RepoDigests") or ()),
         size_bytes=found.get("Size", 0),
         labels=config.get("Labels") or {},

@@ -92,6 +92,11 @@ def told_by_events(answer: bytes) -> bool | None:
     return False if actions & _ENDED else None
 
 
+def explains_itself(error: str) -> bool:
+    """Whether these words say why a container did not start, and starting it again would be in vain."""
+    return bool(_PORT_TAKEN.search(error) or _NOT_EXECUTABLE.search(error))
+
+
 def never_ran(found: Data) -> bool:
     """Whether nothing came of it: made, and never told to start or not for want of space. Its key may be used again."""
     state: Data = found["State"]
