@@ -83,6 +83,9 @@ class Healing:
         is_judged = incident is not None and incident.found_by != "host"
         rule, can_heal = await self._rule(scope, place.environment), approved is not None
         step = next_step(place, rule, self._clock.now(), can_heal=can_heal, is_judged=is_judged)
+        if step in {"ask", "give_up"} and await self._record.get(scope, place.service, place.environment) != place:
+            # Somebody has just answered: what that means is seen in the next round.
+            return
         if step == "ask":
             options = answers_to(place, can_heal=can_heal)
             await self._questions.ask(scope, place, "proposal", question_about(place), options)
@@ -135,7 +138,6 @@ class Healing:
             return
         service, _, environment = event.subject.removeprefix(SUBJECT).rpartition(".")
         place = PlaceDrift(service=service, environment=environment)
-        self._questions.forget(place)
         match event.data["answer"]:
             case "heal":
                 await self._record.change(scope, place, told_to_heal)
@@ -143,6 +145,8 @@ class Healing:
                 await self._record.accept(scope.acting_as(event.originating_agent), service, environment)
             case _:
                 await self._record.change(scope, place, left)
+        # Not before: until then it counts as asked, or a round in between would ask once more.
+        self._questions.forget(place)
 
 
 def _why_not(step: Step, place: PlaceDrift, *, is_judged: bool) -> str:

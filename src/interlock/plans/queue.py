@@ -140,7 +140,8 @@ class Queue:
     async def _look_at(self, scope: Scope, plan_id: str) -> None:
         stored = await self._shelf.stored(scope, plan_id)
         content, demands = await self._rules.check_approved(scope, stored.plan, stored.content)
-        if self._held(stored.plan, demands) is None and not await self._ahead(scope, stored.plan, demands):
+        may_start = self._held(stored.plan, demands) is None and not await self._ahead(scope, stored.plan, demands)
+        if may_start:
             await self._rules.check_world(scope, content)
         async with self._database.write(scope) as session:
             plan = (await self._shelf.stored_in(session, plan_id)).plan
@@ -152,8 +153,11 @@ class Queue:
                 await self._wait(session, plan, "window", closed.message)
             elif ahead:
                 await self._wait(session, plan, "turn", waits_for(ahead))
-            else:
+            elif may_start:
                 await self._start(session, plan, demands)
+            else:
+                # It came to its turn just now: not before the world was looked at.
+                self.wake()
 
     async def _ahead(self, scope: Scope, plan: Plan, demands: Demands) -> tuple[Plan, ...]:
         async with self._database.read(scope) as connection:
