@@ -28,15 +28,18 @@ class Containing:
         if recipe.target != "container":
             return None
         repository = f"interlock/{service}"
-        names = {"repository": repository, "registry": f"{self._registry}/{repository}" if self._registry else ""}
+        image = ImagePlan(
+            repository=repository,
+            registry=f"{self._registry}/{repository}" if self._registry else "",
+            container_port=_inner_port(recipe),
+        )
         if recipe.dockerfile:
             texts = await self._sources.texts(scope, url, ref, (recipe.dockerfile,))
             findings = unbuildable(texts.get(recipe.dockerfile), recipe.dockerfile)
-            image = ImagePlan(dockerfile=recipe.dockerfile, container_port=_inner_port(recipe), **names)
-            return msgspec.structs.replace(image, findings=findings)
+            return msgspec.structs.replace(image, dockerfile=recipe.dockerfile, findings=findings)
         manifests = await self._sources.texts(scope, url, ref, MANIFESTS)
         made = generate_dockerfile(recipe, self._images, manifests)
-        return ImagePlan(text=made.text, ignore=made.ignore, container_port=made.container_port, **names)
+        return msgspec.structs.replace(image, text=made.text, ignore=made.ignore, container_port=made.container_port)
 
 
 def contained(analysis: Analysis) -> Analysis:
