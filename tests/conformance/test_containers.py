@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -12,6 +13,7 @@ from interlock.adapters.containers.engine import DockerEngine
 from interlock.testing.container_suite import SUITE_SCRIPTS, ContainerBehaviour, RegistryBehaviour, job, service
 from interlock.testing.containers import FakeEngine
 from interlock.testing.hosts import SAYS, STAYS
+from interlock.tools.containers.ports import BuildSpec
 
 
 class TestFakeEngine(ContainerBehaviour, RegistryBehaviour):
@@ -81,6 +83,25 @@ class TestDockerEngine(ContainerBehaviour, RegistryBehaviour):
         assert (await other.status("mine")).state == "absent"
         assert await other.list() == {}
         assert await other.images() == []
+
+    async def test_its_images_are_told_in_one_look(
+        self, engine: DockerEngine, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for number in range(3):
+            text = f"FROM {image}\nLABEL number={number}\n"
+            await engine.build(
+                BuildSpec(folder=str(tmp_path), tag=f"tests/one-look:{number}", dockerfile_text=text), lambda _: None
+            )
+        asked: list[str] = []
+        ask = engine._ask
+
+        async def counted(method: str, path: str, **options: object) -> object:
+            asked.append(path)
+            return await ask(method, path, **options)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(engine, "_ask", counted)
+        assert len(await engine.images()) == 3
+        assert asked == ["images/json"]
 
     async def test_offsets_go_on_where_the_engine_rotates_the_log(self, engine: DockerEngine, image: str) -> None:
         command = ("/bin/sh", "-c", "for i in $(seq 100 299); do echo line $i; sleep 0.01; done; sleep 600")

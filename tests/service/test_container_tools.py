@@ -17,6 +17,7 @@ from interlock.core.errors import Conflict, Invalid
 from interlock.core.scope import system_scope
 from interlock.sources.commands import parse_command
 from interlock.sources.dockerfile import BaseImages, generate_dockerfile
+from interlock.sources.dockerfile_reading import unbuildable
 from interlock.sources.model import Recipe
 from interlock.tools.containers.images import image_tools
 from interlock.tools.containers.ports import KEY_LABEL, BuildSpec
@@ -318,3 +319,32 @@ async def get(port: int) -> str:
                 return (await client.get(f"http://127.0.0.1:{port}/")).text
             except httpx.TransportError:
                 await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "RUN --mount=type=cache,target=/x true",
+        "RUN --network=none true",
+        "RUN --security=insecure true",
+        "COPY --chmod=755 word /word",
+        "COPY --link word /word",
+        "COPY --parents word /word",
+        "COPY --exclude=x . /all",
+        "ADD --checksum=sha256:1 https://127.0.0.1:9/x /x",
+        "ADD --keep-git-dir word /word",
+        "RUN <<EOF\necho hello\nEOF",
+        "COPY <<EOF /word\nhello\nEOF",
+    ],
+)
+async def test_what_is_said_to_need_buildkit_is_refused_by_the_engine(
+    engine: DockerEngine, busybox: str, tmp_path: Path, line: str
+) -> None:
+    if "Podman" in (await engine.ping()).name:
+        pytest.skip("Podman builds it")
+    (tmp_path / "word").write_text("hello\n")
+    text = f"FROM {busybox}\n{line}\n"
+    assert [finding.code for finding in unbuildable(text, "Dockerfile")] == ["needs_buildkit"]
+    with pytest.raises(Conflict) as refusal:
+        await engine.build(BuildSpec(folder=str(tmp_path), tag="tests/new:1", dockerfile_text=text), lambda _: None)
+    assert refusal.value.code == "build_failed"

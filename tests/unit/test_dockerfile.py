@@ -87,7 +87,7 @@ def test_a_node_service_is_installed_from_its_lock_file() -> None:
         package_json='{"scripts": {"start": "next start"}}',
         **{"package-lock_json": "{}"},
     )
-    assert found.base == "node:22-slim"
+    assert found.text.startswith("FROM node:22-slim\n")
     assert 'COPY ["package.json", "package-lock.json", "./"]\nRUN ["npm", "ci"]\nCOPY [".", "./"]\n' in found.text
     assert (found.container_port, command(found)) == (3000, ["npm", "start"])
 

@@ -6,6 +6,7 @@ from interlock.core.addresses import LOCAL
 from interlock.core.scope import Scope
 from interlock.plans.facts import ImagePlan
 from interlock.sources.dockerfile import CONTAINER_PORT, BaseImages, generate_dockerfile
+from interlock.sources.dockerfile_reading import unbuildable
 from interlock.sources.model import Analysis, Recipe
 from interlock.sources.ports import Ref
 from interlock.sources.service import Sources
@@ -29,12 +30,18 @@ class Containing:
         if recipe.target != "container":
             return None
         repository = f"interlock/{service}"
-        names = {"repository": repository, "registry": f"{self._registry}/{repository}" if self._registry else ""}
+        image = ImagePlan(
+            repository=repository,
+            registry=f"{self._registry}/{repository}" if self._registry else "",
+            container_port=_inner_port(recipe),
+        )
         if recipe.dockerfile:
-            return ImagePlan(dockerfile=recipe.dockerfile, container_port=_inner_port(recipe), **names)
+            texts = await self._sources.texts(scope, url, ref, (recipe.dockerfile,))
+            findings = unbuildable(texts.get(recipe.dockerfile), recipe.dockerfile)
+            return msgspec.structs.replace(image, dockerfile=recipe.dockerfile, findings=findings)
         manifests = await self._sources.texts(scope, url, ref, MANIFESTS)
         made = generate_dockerfile(recipe, self._images, manifests)
-        return ImagePlan(text=made.text, ignore=made.ignore, container_port=made.container_port, **names)
+        return msgspec.structs.replace(image, text=made.text, ignore=made.ignore, container_port=made.container_port)
 
 
 def contained(analysis: Analysis) -> Analysis:

@@ -7,7 +7,7 @@ from interlock.core.errors import Invalid
 from interlock.delivery.inputs import Place
 from interlock.delivery.model import Deployment, Release
 from interlock.plans.model import Action, Pin
-from interlock.sources.model import Analysis, WatchPolicy
+from interlock.sources.model import Analysis, Finding, WatchPolicy
 from interlock.sources.ports import Ref
 
 STRATEGIES = ("recreate", "rolling", "blue-green", "canary")
@@ -44,6 +44,8 @@ class ImagePlan(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""
     ignore: str | None = None
     container_port: int | None = None
+    findings: tuple[Finding, ...] = ()
+    """What its builder will make of the Dockerfile."""
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):

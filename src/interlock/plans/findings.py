@@ -71,6 +71,8 @@ def _repository(facts: Facts) -> Iterable[Finding]:
     if facts.analysis.tier == 2:
         hint = "`interlock module init` writes an ai-module.yaml to keep"
         yield _info("tier_2", "there is no ai-module.yaml: the commands were derived from the files", facts.repository, hint)
+    if facts.image is not None and facts.release is None:
+        yield from facts.image.findings
     if facts.release is not None and facts.action == "deploy":
         yield _info("reused", f"this content was built before: release {facts.release.release_id} is used as it is", "release")
 

@@ -63,7 +63,6 @@ class Dockerfile(msgspec.Struct, frozen=True, kw_only=True):
 
     text: str
     ignore: str
-    base: str
     container_port: int | None
 
 
@@ -93,7 +92,7 @@ def generate_dockerfile(recipe: Recipe, images: BaseImages, manifests: Mapping[s
         f"CMD {_exec(_start(recipe.start, port))}",
     ]
     text = "\n".join(lines) + "\n"
-    return Dockerfile(text=text, ignore="\n".join(IGNORED) + "\n", base=base, container_port=port)
+    return Dockerfile(text=text, ignore="\n".join(IGNORED) + "\n", container_port=port)
 
 
 def _base(recipe: Recipe, images: BaseImages) -> str:

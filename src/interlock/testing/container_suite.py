@@ -285,7 +285,9 @@ class ContainerBehaviour:
         found = await engine.image("interlock-tests/built:1")
         assert found is not None
         assert (found.image_id, found.labels["of"], found.references) == (image_id, "test", ("interlock-tests/built:1",))
-        assert image_id in [each.image_id for each in await engine.images()]
+        (listed,) = [each for each in await engine.images() if each.image_id == image_id]
+        assert (listed.labels["of"], listed.references) == ("test", ("interlock-tests/built:1",))
+        assert listed.created_at[:19] == found.created_at[:19]
         await engine.tag(image_id, "interlock-tests/built:2")
         await engine.start("user", job(image_id, SAYS))
         await engine.wait("user", PATIENCE_S)

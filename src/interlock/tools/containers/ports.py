@@ -146,7 +146,7 @@ class ContainerEngine(Workloads, Protocol):
         ...
 
     async def images(self) -> Sequence[ImageStatus]:
-        """Every image that this control plane has built here."""
+        """Every image that this control plane has built here, in one look: without ``ports`` and ``user``."""
         ...
 
     async def tag(self, image: str, reference: str) -> None:

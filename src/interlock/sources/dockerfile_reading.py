@@ -1,0 +1,85 @@
+"""What of a repository's own Dockerfile an engine cannot build: text in, findings out. Pure.
+
+Images are built through the API that engines share, and there Docker has its first builder alone: what came with BuildKit is
+refused in the middle of a build, or taken for something else.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from interlock.sources.model import Finding
+
+_DIRECTIVE = re.compile(r"^#\s*(\w+)\s*=\s*(\S+)\s*$")
+_FLAG = re.compile(r"^--([a-z-]+)(=|$)")
+_HEREDOC = re.compile(r"(?<!<)<<-?[\"']?[A-Za-z_]")
+_ONLY_BUILDKIT: dict[str, frozenset[str]] = {
+    "RUN": frozenset({"mount", "network", "security", "device"}),
+    "COPY": frozenset({"chmod", "link", "parents", "exclude"}),
+    "ADD": frozenset({"chmod", "link", "checksum", "keep-git-dir", "exclude", "unpack"}),
+}
+_HINT = "write it without, or have Podman as the engine, which knows it"
+
+
+def unbuildable(text: str | None, path: str) -> tuple[Finding, ...]:
+    """What an engine will refuse of the Dockerfile at ``path``, one finding for each kind, at the line where it is used first;
+    ``text`` None: there is none."""
+    if text is None:
+        message = f"there is no {path} in the repository at this commit, or it is too large to be one"
+        return (_error("dockerfile_missing", message, path, "commit it, or leave `dockerfile:` out to have one generated"),)
+    found: dict[str, int] = {}
+    for line, words in _instructions(text):
+        for feature in _features(words):
+            found.setdefault(feature, line)
+    return tuple(
+        _error("needs_buildkit", f"{feature} needs BuildKit, with which images are not built here", f"{path}:{line}", _HINT)
+        for feature, line in found.items()
+    )
+
+
+def _instructions(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Each instruction as words, with the line on which it begins; comments and continued lines as the format has it."""
+    escape, begun, words = _escape(text), 0, list[str]()
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        begun = begun if words else number
+        is_continued = stripped.endswith(escape)
+        words += (stripped[: -len(escape)] if is_continued else stripped).split()
+        if not is_continued:
+            yield begun, words
+            words = []
+    if words:
+        yield begun, words
+
+
+def _escape(text: str) -> str:
+    """The character that continues a line; directives stand before everything else."""
+    for line in text.splitlines():
+        directive = _DIRECTIVE.match(line.strip())
+        if directive is None:
+            break
+        if directive[1].lower() == "escape":
+            return directive[2]
+    return "\\"
+
+
+def _features(words: list[str]) -> Iterable[str]:
+    name, rest = words[0].upper(), words[1:]
+    if name == "ONBUILD" and rest:
+        name, rest = rest[0].upper(), rest[1:]
+    if name not in _ONLY_BUILDKIT:
+        return
+    for word in rest:
+        flag = _FLAG.match(word)
+        if flag is None:
+            break
+        if flag[1] in _ONLY_BUILDKIT[name]:
+            yield f"{name} --{flag[1]}"
+    # In the exec form nothing is read into the words.
+    if not " ".join(rest).startswith("[") and _HEREDOC.search(" ".join(rest)):
+        yield f"{name} <<, a text in the Dockerfile itself,"
+
+
+def _error(code: str, message: str, where: str, hint: str) -> Finding:
+    return Finding(severity="error", code=code, message=message, where=where, hint=hint)

@@ -1,0 +1,57 @@
+"""What of a repository's own Dockerfile cannot be built is found when the plan is made."""
+
+import pytest
+
+from interlock.sources.dockerfile_reading import unbuildable
+
+PLAIN = """\
+# syntax=docker/dockerfile:1
+FROM --platform=linux/amd64 python:3.12-slim AS build
+WORKDIR /app
+COPY --from=build --chown=1:1 . .
+ADD https://example.com/a.tar.gz /a
+# RUN --mount=type=cache,target=/x true
+RUN echo --mount=type=cache && \\
+    # a comment in between
+    echo --chmod
+RUN ["sh", "-c", "cat <<EOF"]
+RUN cat <<<word || test 1 -lt $((1<<2))
+HEALTHCHECK --interval=1s CMD true
+CMD ["python3", "app.py"]
+"""
+
+
+def found(text: str) -> list[tuple[str, str]]:
+    return [(finding.message.partition(" needs BuildKit")[0], finding.where) for finding in unbuildable(text, "Dockerfile")]
+
+
+def test_what_every_engine_builds_is_no_finding() -> None:
+    assert unbuildable(PLAIN, "Dockerfile") == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "feature"),
+    [
+        ("RUN --mount=type=cache,target=/root/.cache pip install x", "RUN --mount"),
+        ("run --network=none true", "RUN --network"),
+        ("COPY --chmod=755 run.sh /run.sh", "COPY --chmod"),
+        ("COPY --from=build --link /a /b", "COPY --link"),
+        ("ADD --checksum=sha256:1 https://example.com/x /x", "ADD --checksum"),
+        ("ONBUILD RUN --mount=type=secret,id=x true", "RUN --mount"),
+        ("RUN \\\n  --mount=type=ssh \\\n  true", "RUN --mount"),
+        ("RUN <<EOF\necho hello\nEOF", "RUN <<, a text in the Dockerfile itself,"),
+        ("COPY <<-'EOF' /etc/conf\na=b\nEOF", "COPY <<, a text in the Dockerfile itself,"),
+    ],
+)
+def test_what_needs_buildkit_is_named_with_its_line(line: str, feature: str) -> None:
+    assert found(f"FROM scratch\n\n{line}\n") == [(feature, "Dockerfile:3")]
+
+
+def test_each_kind_is_told_once_and_lines_are_continued_as_the_file_says() -> None:
+    text = "# escape=`\nFROM x\nRUN --mount=a `\n  true\nRUN --mount=b true\nCOPY --link c \\\nCOPY --chmod=1 a b\n"
+    assert found(text) == [("RUN --mount", "Dockerfile:3"), ("COPY --link", "Dockerfile:6"), ("COPY --chmod", "Dockerfile:7")]
+
+
+def test_a_dockerfile_that_is_not_there_is_told_too() -> None:
+    (finding,) = unbuildable(None, "docker/Dockerfile")
+    assert (finding.severity, finding.code, finding.where) == ("error", "dockerfile_missing", "docker/Dockerfile")
