@@ -46,7 +46,8 @@ async def forwarder() -> FakeForwarder:
 
 
 def route(shares: Shares) -> Route:
-    return Route(service="shop", environment="staging", stable_port=6000, candidate_port=CANDIDATE, shares=shares)
+    places = {"stable_port": 6000, "candidate_port": CANDIDATE}
+    return Route(service="shop", environment="staging", deployment_id="dep_1", shares=shares, **places)
 
 
 def observer(forwarder: FakeForwarder) -> Observer:
