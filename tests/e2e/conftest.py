@@ -28,7 +28,8 @@ def environment() -> dict[str, str]:
 
 @pytest.fixture(scope="session", autouse=True)
 def no_settings_from_outside() -> None:
-    for name in [name for name in os.environ if name.startswith("INTERLOCK_")]:
+    # Which engine the tests use is for them, not for the control planes.
+    for name in [name for name in os.environ if name.startswith("INTERLOCK_") and name != "INTERLOCK_TEST_ENGINE"]:
         del os.environ[name]
 
 
