@@ -109,7 +109,9 @@ async def test_a_handler_with_a_lane_of_its_own_holds_up_nobody(events, scope, d
     restarted.subscribe("slow", collecting(again), Happened, lane="slow")
     await publish(events, scope, 4)
     async with dispatching(restarted, scope):
-        await until(lambda: again == [4])
+        await until(lambda: again[-1:] == [4])
+    # At least once: the first one may have ended between the last event and its place.
+    assert again in ([4], [3, 4])
 
 
 async def test_a_place_survives_a_restart(events, scope, database, clock):
