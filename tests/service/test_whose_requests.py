@@ -1,5 +1,6 @@
 """Whose requests those of a leg were: what others were asked says nothing about what serves."""
 
+import msgspec
 import pytest
 
 from interlock.core.clock import SystemClock
@@ -46,8 +47,8 @@ async def forwarder() -> FakeForwarder:
 
 
 def route(shares: Shares) -> Route:
-    places = {"stable_port": 6000, "candidate_port": CANDIDATE}
-    return Route(service="shop", environment="staging", deployment_id="dep_1", shares=shares, **places)
+    ports = {"stable_port": 6000, "candidate_port": CANDIDATE}
+    return Route(service="shop", environment="staging", deployment_id="dep_1", shares=shares, **ports)
 
 
 def observer(forwarder: FakeForwarder) -> Observer:
@@ -73,6 +74,17 @@ async def test_requests_are_its_own_only_where_the_leg_leads_as_it_was_led(
 ) -> None:
     await forwarder.point(LEG, led, "call-1")
     assert await observer(forwarder).sharing(SERVING, route(recorded)) == sharing
+
+
+@pytest.mark.parametrize(("port", "sharing"), [(NEW, "candidate"), (9, "mixed")])
+async def test_a_candidate_has_the_requests_of_its_own_leg_where_that_leads_to_it(
+    forwarder: FakeForwarder, port: int, sharing: str
+) -> None:
+    candidate = msgspec.structs.replace(SERVING, deployment_id="dep_2", instances=(Instance(key="two", port=NEW),))
+    await forwarder.point(LEG, SPLIT, "call-1")
+    leg = Leg(route="shop.staging", kind="candidate", port=CANDIDATE)
+    await forwarder.point(leg, (Share(port=port, percent=100),), "call-2")
+    assert await observer(forwarder).sharing(candidate, route(SPLIT)) == sharing
 
 
 async def test_a_forwarder_that_does_not_answer_leaves_the_record(forwarder: FakeForwarder) -> None:

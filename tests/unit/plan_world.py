@@ -90,7 +90,9 @@ class World:
 
     def _join(self) -> dict[str, Any]:
         records: Any = Records(self)
-        observer: Any = SimpleNamespace(sample=self._sample, counters=self._counters, sharing=_alone, is_split=_is_split)
+        observer: Any = SimpleNamespace(
+            sample=self._sample, counters=self._counters, sharing=self._sharing, is_split=self._is_split
+        )
         targets: Any = Targets({"process": cast("Any", SimpleNamespace(status=self._status))})
         nothing: Any = None
         sources = SignalSources(metrics=nothing, pages=nothing, targets=targets)
@@ -192,6 +194,12 @@ class World:
         at_s = self.clock.monotonic()
         return Sample(at_s=at_s, counters=NO_TRAFFIC, healthy=True, is_running=is_running, restarts=0)
 
+    async def _sharing(self, *_args: object) -> str:
+        return "alone"
+
+    async def _is_split(self, *_args: object) -> bool:
+        return True
+
     async def _counters(self, _route: str, kind: str) -> LegCounters:
         """Ever more requests, all of them well; the candidate gets its share of them."""
         requests = int(self.clock.monotonic() * (1000 if kind == "stable" else 100))
@@ -267,15 +275,15 @@ class Records:
         self._world.incidents[deployment.deployment_id] = title
         return await self.open_for(_scope, deployment.deployment_id)
 
-    async def found_by_run(self, _scope: Any, _deployment_id: str) -> None:
-        """No control plane dies here."""
-
-    async def route(self, _scope: Any, _service: str, _environment: str) -> None:
-        """Where the leg leads is looked up at the leg."""
-
     async def open_for(self, _scope: Any, deployment_id: str) -> Any:
         title = self._world.incidents.get(deployment_id)
         return SimpleNamespace(incident_id=deployment_id, title=title) if title else None
+
+    async def found_by_run(self, scope: Any, deployment_id: str) -> Any:
+        return await self.open_for(scope, deployment_id)
+
+    async def route(self, _scope: Any, _service: str, _environment: str) -> Any:
+        """Nobody edits the legs here."""
 
     async def resolve(self, _scope: Any, incident_id: str, _how: str) -> None:
         del self._world.incidents[incident_id]
@@ -286,11 +294,3 @@ class Records:
 
 async def _nothing(_context: Any) -> dict[str, Any]:
     return {}
-
-
-async def _alone(_deployment: Any, _route: Any) -> str:
-    return "alone"
-
-
-async def _is_split(_candidate: Any, _stable: Any, _route: Any) -> bool:
-    return True
