@@ -15,7 +15,7 @@ demo-containers: setup ## the same with images, and a canary that its numbers ab
 	$(BIN)/interlock demo --containers
 
 test: setup check ## everything that has to hold: the checks, then all tests but the slow ones
-	$(BIN)/pytest -q -n $(JOBS) -m "not slow" --dist loadgroup
+	$(BIN)/pytest -q -n $(JOBS) -m "not slow" --dist loadgroup --hypothesis-profile all
 
 check: setup ## formatting, lint, types, import rules
 	$(BIN)/ruff format --check src tests bench
@@ -28,6 +28,7 @@ unit: setup ## the pure tests, in seconds
 
 slow: setup ## what takes long: the crash matrices, in about an hour and a half
 	$(BIN)/pytest -q -m slow
+	$(BIN)/pytest -q tests/unit --hypothesis-profile all
 
 bench: setup ## the figures of the README, measured on this machine
 	$(BIN)/python bench/figures.py
