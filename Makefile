@@ -4,6 +4,8 @@ SHELL := /bin/sh
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 JOBS ?= 2
+# Without their cache every control plane and every command of the tests would compile the whole source anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -15,7 +17,7 @@ demo-containers: setup ## the same with images, and a canary that its numbers ab
 	$(BIN)/interlock demo --containers
 
 test: setup check ## everything that has to hold: the checks, then all tests but the slow ones
-	$(BIN)/pytest -q -n $(JOBS) -m "not slow" --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -q -n $(JOBS) -m "not slow" --dist loadfile --no-loadscope-reorder --hypothesis-profile all
 
 check: setup ## formatting, lint, types, import rules
 	$(BIN)/ruff format --check src tests bench
@@ -28,6 +30,7 @@ unit: setup ## the pure tests, in seconds
 
 slow: setup ## what takes long: the crash matrices, in about an hour and a half
 	$(BIN)/pytest -q -m slow
+	$(BIN)/pytest -q tests/unit --hypothesis-profile all
 
 bench: setup ## the figures of the README, measured on this machine
 	$(BIN)/python bench/figures.py

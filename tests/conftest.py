@@ -1,16 +1,23 @@
 """What tests of every kind share: a database with all tables, a scope, a clock that stands still."""
 
+import gc
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from harness import examples as _profiles  # noqa: F401 - few examples, unless all are asked for
 from harness.containers import TestEngine, Unusable, test_engine
 from harness.engine import make_tables
 from interlock.core.scope import Scope
 from interlock.db.database import Database
 from interlock.testing.clocks import ManualClock
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays to the end: the collector of garbage need not look at it again and again."""
+    gc.freeze()
 
 
 @pytest.fixture

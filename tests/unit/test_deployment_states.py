@@ -5,9 +5,10 @@ from typing import get_args
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.examples import examples
 from interlock.core.errors import Invalid, Unavailable
 from interlock.delivery import naming
 from interlock.delivery.model import DeploymentState, content_of, judge_health, may_become
@@ -67,7 +68,7 @@ def test_a_step_that_would_tell_a_lie_is_refused(now, then, why):
     assert not may_become(now, then), why
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(st.lists(st.sampled_from(STATES), max_size=8))
 def test_whatever_happened_what_serves_well_had_traffic_first(wishes):
     seen: list[DeploymentState] = ["starting"]

@@ -1,10 +1,11 @@
 """How long a plan takes: the longest way on which nothing goes wrong."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.engine import run_of, task
+from harness.examples import examples
 from interlock.plans.blueprints.layout import lay_out
 from interlock.plans.estimates import durations, estimate_s
 from interlock.runs import model as m
@@ -58,7 +59,7 @@ def test_environments_are_watched_one_after_the_other():
     assert 1200.0 < two < 2 * one, "it is built once"
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(st.lists(st.floats(0.0, 100.0), min_size=1, max_size=6), st.data())
 def test_an_estimate_lies_between_the_longest_task_and_all_of_them(seconds, data):
     history = {f"t{number}": value for number, value in enumerate(seconds)}

@@ -5,9 +5,10 @@ from typing import get_args
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.examples import examples
 from interlock.core.errors import Internal, Invalid
 from interlock.plans.approval import decode
 from interlock.plans.blueprints.blueprint import ANYTHING
@@ -57,7 +58,7 @@ def test_what_is_stored_is_what_was_hashed_and_reads_back_to_the_same_bytes():
     assert decode(ENCODED).encoded() == ENCODED
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(st.integers(0, len(ENCODED) - 1), st.integers(1, 255))
 def test_no_byte_can_be_changed_unnoticed(place, flip):
     altered = bytearray(ENCODED)
@@ -134,7 +135,7 @@ def message(plan_id, content_hash, by, at, override="", when_open=False):
     return approval_message(plan_id, approval)
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(PARTS, PARTS)
 def test_two_approvals_sign_the_same_only_if_all_their_parts_are_the_same(one, other):
     assert (message(*one) == message(*other)) == (one == other)

@@ -5,10 +5,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from harness.engine import run_of, task
+from harness.examples import examples
 from harness.replay import to_json
 from interlock.core.errors import Conflict, Invalid
 from interlock.runs import model as m
@@ -137,7 +138,7 @@ def graphs(draw: st.DrawFn) -> list[TaskSpec]:
     return specs
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(120, suppress_health_check=[HealthCheck.too_slow])
 @given(graphs(), st.integers(1, 3), st.lists(st.integers(0, 10_000), max_size=25))
 def test_whatever_happens_every_task_ends_once_and_the_journal_tells_the_same_story(specs, slots, choices):
     story = Story(*specs, max_concurrent_tasks=slots).start()

@@ -1,10 +1,11 @@
 """What a run that went wrong takes back: exactly what may have had effects, in reverse, and never too early."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from harness.engine import run_of, task
+from harness.examples import examples
 from interlock.runs import model as m
 from interlock.runs.decide import Scheduler, decide
 from interlock.runs.evolve import fold
@@ -36,7 +37,7 @@ def graphs(draw: st.DrawFn) -> list[TaskSpec]:
 
 
 CHOICES = st.lists(st.integers(0, 10_000), max_size=30)
-SLOW = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SLOW = examples(200, suppress_health_check=[HealthCheck.too_slow])
 
 
 @SLOW

@@ -3,9 +3,10 @@
 import contextlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.examples import examples
 from interlock.core.errors import Invalid
 from interlock.sources.commands import parse_arguments, parse_command
 
@@ -177,14 +178,14 @@ def test_deep_and_long_lines_end_well(text: str) -> None:
         assert parse_command(text).argv
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.lists(st.text(st.characters(categories=["L", "N", "P", "S"]), max_size=8), min_size=1, max_size=4))
 def test_quoting_and_parsing_are_inverse(arguments: list[str]) -> None:
     arguments = ["program", *arguments]
     assert parse_command(parse_arguments(arguments).text).argv == (tuple(arguments),)
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(st.text("ab ${}()[]|&;<>'\"\\`*?~#!=/.,pé\n\t-0", max_size=25))
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     with contextlib.suppress(Invalid):

@@ -5,10 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from harness.examples import examples
 from interlock.core.errors import Invalid
 from interlock.sources.model import (
     CANARY_STEPS,
@@ -417,7 +418,7 @@ _VALUES = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.dictionaries(st.sampled_from(_NAMES), _VALUES, max_size=6))
 def test_any_data_is_read_or_refused(data: dict[str, object]) -> None:
     text = json.dumps(data)
@@ -427,7 +428,7 @@ def test_any_data_is_read_or_refused(data: dict[str, object]) -> None:
     assert all(problem.line == 1 and problem.column >= 1 for problem in problems)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.binary(max_size=80) | st.text(max_size=80) | st.text("abn: -[]{}&*!|>'\"%@`#,?\n\t\\x0u~<=", max_size=60))
 def test_any_bytes_are_read_or_refused(content: bytes | str) -> None:
     for problem in check_module(content):

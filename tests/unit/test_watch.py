@@ -5,10 +5,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import interlock.sources
+from harness.examples import examples
 from interlock.delivery.ports import LegCounters
 from interlock.delivery.significance import quantile
 from interlock.delivery.watch import Sample, Thresholds, as_policy, judge, merge
@@ -183,14 +184,14 @@ def histories(draw, **fixed):
     return samples
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(histories(errors=0, healthy=True, is_running=True, restarts=0, is_lost=False))
 def test_a_service_that_answers_well_and_stays_up_never_breaches(samples):
     limits = msgspec.structs.replace(LIMITS, p95_ms=None)
     assert verdict(*samples, limits=limits) == "pass"
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(histories())
 def test_a_verdict_follows_from_its_readings_and_nothing_else(samples):
     judgement = judged(*samples)
@@ -199,7 +200,7 @@ def test_a_verdict_follows_from_its_readings_and_nothing_else(samples):
     assert not samples[-1].is_lost or judgement.verdict != "breach"
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(st.integers(20, 200), st.integers(0, 200), st.integers(0, 200))
 def test_more_errors_never_make_it_better(requests, errors, more):
     errors = min(errors, requests)
@@ -208,14 +209,14 @@ def test_more_errors_never_make_it_better(requests, errors, more):
         assert of_traffic(requests, worse).verdict == "breach"
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(histories(is_lost=False), histories(is_lost=False))
 def test_the_requests_of_two_windows_that_meet_are_those_of_the_whole(first, second):
     whole = [*first, *second]
     assert judged(*whole).requests == judged(*first).requests + judged(*whole[len(first) - 1 :]).requests
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(histories(is_lost=False, is_running=True), histories(is_lost=False, is_running=True))
 def test_an_earlier_part_of_the_window_can_only_add_to_the_failures_in_a_row(earlier, later):
     def failures(samples):
@@ -252,7 +253,7 @@ def test_a_quantile_of_nothing_is_zero():
     assert quantile({"inf": 10}, 0.95) == 0.0, "no finite bound says anything"
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(st.lists(COUNTS, min_size=4, max_size=4), st.floats(0.01, 1.0), st.floats(0.01, 1.0))
 def test_a_greater_share_never_has_a_smaller_quantile(counts, one, two):
     buckets = {bound: sum(counts[: place + 1]) for place, bound in enumerate(("0.1", "0.5", "2.0", "inf"))}

@@ -4,9 +4,10 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.examples import examples
 from interlock.core.errors import Invalid
 from interlock.delivery.windows import Closed, Freeze, Open, Window, is_open, parse_window
 
@@ -181,7 +182,7 @@ MOMENTS = st.integers(0, 15 * 365 * 86400).map(lambda seconds: datetime(2020, 1,
 FREEZES = st.none() | MOMENTS.map(lambda moment: freeze(moment.isoformat()))
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.lists(WINDOWS, max_size=3), FREEZES, MOMENTS)
 def test_what_is_closed_opens_exactly_when_it_says(windows, frozen, now):
     state = is_open(windows, frozen, now)
@@ -192,7 +193,7 @@ def test_what_is_closed_opens_exactly_when_it_says(windows, frozen, now):
         assert is_open(windows, frozen, state.until - timedelta(microseconds=1)) != Open()
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(WINDOWS, MOMENTS)
 def test_it_is_open_when_the_clock_on_the_wall_says_so_on_days_without_a_change(window, now):
     wall = now.astimezone(ZoneInfo(window.zone))

@@ -4,9 +4,10 @@ import unicodedata
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
 
+from harness.examples import examples
 from interlock.plans.words.lexicon import lexicon
 from interlock.plans.words.model import Question, ServiceWords, Understood, Vocabulary, answer
 from interlock.plans.words.names import Names, is_near
@@ -61,7 +62,7 @@ STRANGE_CLAUSES = (
     "rm -rf",
 )
 
-quickly = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quickly = examples(25, suppress_health_check=[HealthCheck.too_slow])
 
 
 def phrases(*groups: tuple[str, ...]) -> st.SearchStrategy[str]:

@@ -1,6 +1,8 @@
 """The tools at hand."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -30,15 +32,20 @@ def to_input(tool: Tool[Any, Any], arguments: dict[str, Any]) -> Any:
         raise Invalid("tool_input", f"{tool.name} cannot take this: {error}", where=tool.name) from error
 
 
-def defaults(tool: Tool[Any, Any]) -> dict[str, Any]:
+def defaults(tool: Tool[Any, Any]) -> Mapping[str, Any]:
     """What the tool takes for each argument that a call may leave out, as JSON data."""
+    return _defaults(tool.input)
+
+
+@cache
+def _defaults(input_type: type[msgspec.Struct]) -> Mapping[str, Any]:
     found: dict[str, Any] = {}
-    for field in msgspec.structs.fields(tool.input):
+    for field in msgspec.structs.fields(input_type):
         if field.default is not msgspec.NODEFAULT:
             found[field.encode_name] = msgspec.to_builtins(field.default)
         elif field.default_factory is not msgspec.NODEFAULT:
             found[field.encode_name] = msgspec.to_builtins(field.default_factory())
-    return found
+    return MappingProxyType(found)
 
 
 def to_data(tool: Tool[Any, Any], output: Any) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def verify(
     ctx: typer.Context,
     file: Annotated[Path | None, typer.Option(help="An exported record, verified here without a server.")] = None,
     key: Annotated[str | None, typer.Option(metavar="HEX", help="With --file: the public key to trust.")] = None,
-    head: Annotated[str | None, typer.Option(metavar="HASH", help="A seal that the record has to contain.")] = None,
+    head: Annotated[str | None, typer.Option(metavar="HASH", help="A seal that the record must contain.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Verify the record: every row sealed, every seal signed and following the one before. Exit code 1 where it is broken.

@@ -37,7 +37,7 @@ def set_watch(  # noqa: PLR0913, PLR0917 - an option for each threshold
     name: Annotated[str, typer.Argument(metavar="NAME")],
     window_s: Annotated[float | None, typer.Option(help="How long a deployment is watched, in seconds.")] = None,
     interval_s: Annotated[float | None, typer.Option(help="Seconds between two looks.")] = None,
-    min_requests: Annotated[int | None, typer.Option(help="Fewer requests say nothing.")] = None,
+    min_requests: Annotated[int | None, typer.Option(help="With fewer requests nothing is concluded.")] = None,
     error_rate: Annotated[float | None, typer.Option(help="Share of answers 500-599, such as 0.05.")] = None,
     p95_ms: Annotated[float | None, typer.Option(help="95th percentile of the answers' time.")] = None,
     health_failures: Annotated[int | None, typer.Option(help="Failed health checks in a row.")] = None,

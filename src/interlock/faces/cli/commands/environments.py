@@ -22,18 +22,18 @@ def set_rules(  # noqa: PLR0913, PLR0917 - an option for each rule
     name: Name,
     approvals: Annotated[int | None, typer.Option(help="How many different people have to approve.")] = None,
     approvers: Annotated[
-        str | None, typer.Option(metavar="NAMES", help="Whose approvals count, with commas; anybody for everybody's.")
+        str | None, typer.Option(metavar="NAMES", help="Whose approvals count, separated by commas; 'anybody' for everyone.")
     ] = None,
     not_requester: Annotated[
         bool | None,
-        typer.Option("--not-requester/--requester", help="Whether the approval of whoever asked does not count."),
+        typer.Option("--not-requester/--requester", help="Do not count the approval of whoever asked for the plan."),
     ] = None,
     window: Annotated[
         list[str] | None,
         typer.Option(metavar="WINDOW", help="When changes may begin; may be given several times; always for no windows."),
     ] = None,
     busy: Annotated[str | None, typer.Option(help="A second plan for a service: refuse or wait.")] = None,
-    drift: Annotated[str | None, typer.Option(help="What was changed from outside: heal or ask.")] = None,
+    drift: Annotated[str | None, typer.Option(help="What to do about changes from outside: heal or ask.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Set rules of an environment; those that are not given stay as they are.

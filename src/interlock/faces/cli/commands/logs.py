@@ -17,13 +17,17 @@ def logs(  # noqa: PLR0913, PLR0917 - an option for each way to look
     ctx: typer.Context,
     service: Annotated[str, typer.Argument(metavar="SERVICE")],
     env: Annotated[str, typer.Option(help="The environment.")],
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it is written, over switches.")] = False,
-    tail: Annotated[int | None, typer.Option(min=0, max=10_000, help="Begin with the last so many lines [100].")] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Keep following as it is written, across deployments.")
+    ] = False,
+    tail: Annotated[int | None, typer.Option(min=0, max=10_000, help="Begin with this many of the last lines [100].")] = None,
     since_offset: Annotated[
         str | None, typer.Option(metavar="OFFSET", help="Begin at a byte, negative from the end, or at a cursor.")
     ] = None,
-    deployment: Annotated[str | None, typer.Option(metavar="ID", help="Of this one, not of what serves.")] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="As it was written, control characters too.")] = False,
+    deployment: Annotated[
+        str | None, typer.Option(metavar="ID", help="Show this deployment instead of the one that serves.")
+    ] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Print it exactly as written, including control characters.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Print what a service has written: what serves in the environment, or served last. Secrets are masked.

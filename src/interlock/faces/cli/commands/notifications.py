@@ -18,9 +18,9 @@ Name = Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel's name
 def add(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Lower-case letters, digits and hyphens.")],
-    events: Annotated[str, typer.Option(metavar="PATTERNS", help="Event types, with commas; * stands for any letters.")],
-    webhook: Annotated[str | None, typer.Option(metavar="URL", help="Where events are posted to.")] = None,
-    email: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Whom a mail is sent to.")] = None,
+    events: Annotated[str, typer.Option(metavar="PATTERNS", help="Event types, separated by commas; * matches any letters.")],
+    webhook: Annotated[str | None, typer.Option(metavar="URL", help="The URL that events are posted to.")] = None,
+    email: Annotated[str | None, typer.Option(metavar="ADDRESS", help="The address to send mail to.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Send events to a webhook or an e-mail address, from now on. The signing secret of a webhook is shown this once."""
@@ -81,7 +81,7 @@ def deliveries(
 def redrive(
     ctx: typer.Context,
     delivery: Annotated[str | None, typer.Argument(metavar="DELIVERY", help="The id of a dead delivery.")] = None,
-    channel: Annotated[str | None, typer.Option(help="All that were given up for this channel.")] = None,
+    channel: Annotated[str | None, typer.Option(help="Everything that was given up for this channel.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Send again what was given up, with all its attempts."""

@@ -21,15 +21,15 @@ from interlock.faces.cli.views.question import question
 from interlock.faces.cli.watching import watch_to_the_end
 
 PlanId = Annotated[str, typer.Argument(metavar="PLAN", help="The plan's id, or latest for the newest plan.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Approve whatever the plan is, without being asked.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Approve without asking for confirmation.")]
 Watch = Annotated[bool, typer.Option("--watch", help="Follow the run until it ends; its outcome is the exit code.")]
 
 
 def plan(
     ctx: typer.Context,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What is wanted, in plain words.")],
-    env: Annotated[str | None, typer.Option(help="The environment, where the text names none.")] = None,
-    repo: Annotated[str | None, typer.Option(help="The repository of the service, where the text names none.")] = None,
+    env: Annotated[str | None, typer.Option(help="The environment, if the text names none.")] = None,
+    repo: Annotated[str | None, typer.Option(help="The repository of the service, if the text names none.")] = None,
     preview: Annotated[bool, typer.Option("--preview", help="Only show the plan; nothing is stored.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -75,8 +75,10 @@ def approve(  # noqa: PLR0913, PLR0917 - an option for each way to say what is a
     content_hash: Annotated[str | None, typer.Option("--hash", help="Approve the content with this hash.")] = None,
     file: Annotated[Path | None, typer.Option(help="Approve exactly the content in this file.")] = None,
     yes: Yes = False,
-    when_open: Annotated[bool, typer.Option("--when-open", help="Where it is closed, start as soon as it opens.")] = False,
-    override: Annotated[str | None, typer.Option(metavar="REASON", help="Start in spite of windows and freezes.")] = None,
+    when_open: Annotated[
+        bool, typer.Option("--when-open", help="If the environment is closed, start as soon as it opens.")
+    ] = False,
+    override: Annotated[str | None, typer.Option(metavar="REASON", help="Start despite windows and freezes.")] = None,
     watch: Watch = False,
     as_json: AsJson = False,
 ) -> None:

@@ -24,7 +24,7 @@ def runs(ctx: typer.Context, limit: Limit = 50, as_json: AsJson = False) -> None
 def watch(
     ctx: typer.Context,
     run_id: RunId,
-    plain: Annotated[bool, typer.Option("--plain", help="One line for each event, at a terminal too.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="Print one line per event, even on a terminal.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Follow a run until it ends: exit code 0 when it completed, else 1.

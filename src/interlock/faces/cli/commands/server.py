@@ -22,7 +22,7 @@ def serve(
 
 def demo(
     ctx: typer.Context,
-    once: Annotated[bool, typer.Option("--once", help="Leave nothing behind, which is so without --keep too.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Leave nothing behind; this is the default.")] = False,
     as_json: AsJson = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the server and the services up at the end.")] = False,
     containers: Annotated[

@@ -17,7 +17,7 @@ def promote(
     to: Annotated[str, typer.Option(metavar="ENV", help="Where it goes.")],
     source: Annotated[
         str | None,
-        typer.Option("--from", metavar="ENV", help="Where it serves and is good; the environment before by default."),
+        typer.Option("--from", metavar="ENV", help="Where it serves and is good; by default the environment before."),
     ] = None,
     yes: Yes = False,
     watch: Watch = False,
