@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import structlog
 
 from harness import examples as _profiles  # noqa: F401 - few examples, unless all are asked for
 from harness.containers import TestEngine, Unusable, test_engine
@@ -33,6 +34,13 @@ def container_engine() -> Iterator[TestEngine]:
             yield engine
     except Unusable as problem:
         pytest.skip(f"no container engine: {problem}")
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """What is served inside of a test logs to streams that are gone after it."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

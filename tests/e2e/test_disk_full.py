@@ -200,6 +200,22 @@ async def test_killed_meanwhile_it_goes_on_after_the_start(
     assert run["adoptions"] == 1
 
 
+async def test_a_log_that_cannot_be_written_ends_nothing(server: Server, sample: Sample) -> None:
+    server.environment["INTERLOCK_LOG_LEVEL"] = "DEBUG"
+    server.log = Path("/dev/full")
+    sample.release("v1.0.0")
+    sample.release("v1.1.0", exits_at_once=True)
+    await server.start()
+    await server.add(sample)
+    await server.deploy(sample, "v1.0.0")
+    run = await server.do(f"deploy {sample.name} v1.1.0 to staging")
+    assert run["status"] == "failed", run["error"]
+    assert (await server.http.get("/ready")).status_code == 200
+    assert await server.terminate() == 0
+    await server.start()
+    assert await server.ask(sample) == (200, "v1.0.0")
+
+
 async def test_without_any_room_it_does_not_begin(server: Server, sample: Sample, mount: Mount) -> None:
     disk = mount("")
     fill(disk)

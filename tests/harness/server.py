@@ -44,9 +44,14 @@ class Server(Client):
         deadline = time.monotonic() + PATIENCE_S
         while not await self._answers():
             assert self.process is not None
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, self.log.read_text()
+            assert self.process.poll() is None, self.said()
+            assert time.monotonic() < deadline, self.said()
             await asyncio.sleep(0.01)
+
+    def said(self) -> str:
+        """The beginning of its log."""
+        with self.log.open(errors="replace") as log:
+            return log.read(100_000)
 
     async def launch(self) -> None:
         """Start the process and return at once."""

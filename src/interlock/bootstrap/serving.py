@@ -18,6 +18,7 @@ import uvicorn
 from pydantic import ValidationError
 
 from interlock.bootstrap.joining import build
+from interlock.bootstrap.lossy_stream import LossyStream
 from interlock.core.errors import Conflict, InterlockError, Unavailable
 from interlock.settings import Settings
 
@@ -30,6 +31,11 @@ def serve(host: str | None, port: int | None) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code. The options override the settings."""
     # Both end it in order at any moment: while it starts, and when uvicorn raises again the one that it stopped for.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.redirect_stderr(LossyStream(sys.stderr)):
+        return _serve(host, port)
+
+
+def _serve(host: str | None, port: int | None) -> int:
     try:
         settings = _settings(host, port)
         _prepare(settings.home)
