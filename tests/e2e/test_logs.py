@@ -35,6 +35,15 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
     await own.clear()
 
 
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def steady(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
+    """One for all tests that do not end it."""
+    shared = Server(tmp_path_factory.mktemp("steady") / "home", SECRET_TOKEN=SECRET)
+    await shared.start()
+    yield shared
+    await shared.clear()
+
+
 def place(sample: Sample, environment: str = "staging") -> str:
     return f"/services/{sample.name}/environments/{environment}/logs"
 
@@ -157,32 +166,30 @@ async def test_a_stream_ends_when_its_client_leaves_and_does_not_hold_up_the_end
     assert "Traceback" not in server.log.read_text()
 
 
-async def test_the_values_of_secrets_never_leave_the_host(server: Server, sample: Sample) -> None:
+async def test_the_values_of_secrets_never_leave_the_host(steady: Server, sample: Sample) -> None:
     leak = "import os\nprint(5 * ('<' + os.environ['TOKEN'] + '>'), flush=True)\n"
     (sample.path / "leak.py").write_text(leak + THEN_SERVE)
     sample.release("v1.0.0", {"start": "python3 leak.py {port}", "secrets": {"TOKEN": "token"}})
-    await server.start()
-    await server.add(sample)
-    await server.deploy(sample, "v1.0.0")
-    window = await server.get(place(sample))
+    await steady.add(sample)
+    await steady.deploy(sample, "v1.0.0")
+    window = await steady.get(place(sample))
     assert window["pieces"][0]["text"].startswith("<***>" * 5)
     for begin in range(0, 90, 7):
         for size in (1, 5, 16):
-            piece = (await server.get(place(sample), params={"offset": begin, "limit_bytes": size}))["pieces"][0]
+            piece = (await steady.get(place(sample), params={"offset": begin, "limit_bytes": size}))["pieces"][0]
             assert not any(SECRET[at : at + 4] in piece["text"] for at in range(len(SECRET) - 3))
-    shown = await cli(server, "logs", sample.name, "--env", "staging", "--raw")
+    shown = await cli(steady, "logs", sample.name, "--env", "staging", "--raw")
     assert shown.stdout.startswith("<***>" * 5)
 
 
-async def test_what_was_rotated_away_is_told(server: Server, sample: Sample) -> None:
+async def test_what_was_rotated_away_is_told(steady: Server, sample: Sample) -> None:
     (sample.path / "flood.py").write_text("for number in range(1400000):\n    print(f'{number:09d}')\n" + THEN_SERVE)
     sample.release("v1.0.0", {"start": "python3 flood.py {port}"})
-    await server.start()
-    await server.add(sample)
-    await server.deploy(sample, "v1.0.0")
-    piece = (await server.get(place(sample), params={"offset": 0}))["pieces"][0]
+    await steady.add(sample)
+    await steady.deploy(sample, "v1.0.0")
+    piece = (await steady.get(place(sample), params={"offset": 0}))["pieces"][0]
     assert piece["lost_bytes"] == piece["offset"] > 0
-    async with aclosing(stream(server, place(sample), offset="0")) as events:
+    async with aclosing(stream(steady, place(sample), offset="0")) as events:
         await anext(events)
         gap = await anext(events)
         assert (gap["type"], gap["lost_bytes"]) == ("gap", piece["offset"])
@@ -191,111 +198,106 @@ async def test_what_was_rotated_away_is_told(server: Server, sample: Sample) -> 
         await read_until(events, "started v1.0.0", seen)
     numbers = [int(line) for line in output(seen).partition("started")[0].split("\n")[1:-1]]
     assert numbers == list(range(numbers[0], 1400000))
-    shown = await cli(server, "logs", sample.name, "--env", "staging", "--since-offset", "0")
+    shown = await cli(steady, "logs", sample.name, "--env", "staging", "--since-offset", "0")
     assert f"--- {piece['offset']} bytes are missing here" in shown.stderr
 
 
-async def test_the_log_of_what_went_wrong_is_kept(server: Server, sample: Sample) -> None:
+async def test_the_log_of_what_went_wrong_is_kept(steady: Server, sample: Sample) -> None:
     sample.release("v1.0.0", exits_at_once=True)
-    await server.start()
-    await server.add(sample)
-    run = await server.do(f"deploy {sample.name} v1.0.0 to staging")
+    await steady.add(sample)
+    run = await steady.do(f"deploy {sample.name} v1.0.0 to staging")
     assert run["status"] != "completed"
-    window = await server.get(place(sample))
+    window = await steady.get(place(sample))
     assert (window["state"], window["is_serving"]) == ("failed", False)
     assert window["pieces"][0]["text"].startswith("started v1.0.0")
     dep = window["deployment_id"]
-    assert await server.get(f"/deployments/{dep}/logs") == window
-    async with aclosing(stream(server, f"/deployments/{dep}/logs")) as events:
+    assert await steady.get(f"/deployments/{dep}/logs") == window
+    async with aclosing(stream(steady, f"/deployments/{dep}/logs")) as events:
         seen = [event async for event in events]
     assert [event["type"] for event in seen] == ["deployment", "log", "end"]
-    shown = await cli(server, "logs", sample.name, "--env", "staging", "--deployment", dep, "--follow")
+    shown = await cli(steady, "logs", sample.name, "--env", "staging", "--deployment", dep, "--follow")
     assert shown.exit_code == 0
     assert shown.stdout == window["pieces"][0]["text"]
     assert f"{dep} has ended" in shown.stderr
 
 
-async def test_where_there_is_no_log_it_is_said_why(server: Server, sample: Sample) -> None:
+async def test_where_there_is_no_log_it_is_said_why(steady: Server, sample: Sample) -> None:
     sample.release("v1.0.0")
-    await server.start()
-    await server.add(sample)
+    await steady.add(sample)
     for path in (place(sample), place(sample) + "/stream"):
-        nothing = await server.get(path, 404)
+        nothing = await steady.get(path, 404)
         assert nothing["code"] == "never_deployed"
         assert nothing["hint"] == f'interlock plan "deploy latest of {sample.name} to staging"'
-    near = await server.get(f"/services/{sample.name}x/environments/staging/logs", 404)
+    near = await steady.get(f"/services/{sample.name}x/environments/staging/logs", 404)
     assert (near["code"], near["details"]["nearest"]) == ("service", [sample.name])
-    near = await server.get(place(sample, "stagin"), 404)
+    near = await steady.get(place(sample, "stagin"), 404)
     assert (near["code"], near["details"]["nearest"]) == ("environment", ["staging"])
-    assert (await server.get("/deployments/dep_none/logs", 404))["code"] == "deployment"
-    await server.deploy(sample, "v1.0.0")
-    unknown = await server.get(place(sample), 404, params={"deployment": "dep_none"})
+    assert (await steady.get("/deployments/dep_none/logs", 404))["code"] == "deployment"
+    await steady.deploy(sample, "v1.0.0")
+    unknown = await steady.get(place(sample), 404, params={"deployment": "dep_none"})
     assert unknown["code"] == "deployment"
     assert "v1.0.0" in unknown["hint"]
     # A cursor leads to the deployment's own processes and to no others.
     for cursor in ("interlock-forwarder-1:0", "x y", "a:-1", "a:b"):
-        assert (await server.get(place(sample), 422, params={"offset": cursor}))["code"] == "cursor"
-        assert (await server.get(place(sample) + "/stream", 422, headers={"Last-Event-ID": cursor}))["code"] == "cursor"
-    shown = await cli(server, "logs", sample.name, "--env", "production", "-f")
+        assert (await steady.get(place(sample), 422, params={"offset": cursor}))["code"] == "cursor"
+        assert (await steady.get(place(sample) + "/stream", 422, headers={"Last-Event-ID": cursor}))["code"] == "cursor"
+    shown = await cli(steady, "logs", sample.name, "--env", "production", "-f")
     assert shown.exit_code == 1
     assert "was never deployed to production" in shown.stderr
 
 
-async def test_a_hostile_service_cannot_act_on_the_terminal(server: Server, sample: Sample) -> None:
+async def test_a_hostile_service_cannot_act_on_the_terminal(steady: Server, sample: Sample) -> None:
     (sample.path / "hostile.py").write_text("print('\\x1b]0;owned\\x07\\x1b[2J\\tname\\r\\n\\u202egnp')\n" + THEN_SERVE)
     sample.release("v1.0.0", {"start": "python3 hostile.py {port}", "env": {"PYTHONIOENCODING": "utf-8"}})
-    await server.start()
-    await server.add(sample)
-    await server.deploy(sample, "v1.0.0")
-    shown = await cli(server, "logs", sample.name, "--env", "staging", "--tail", "3")
+    await steady.add(sample)
+    await steady.deploy(sample, "v1.0.0")
+    shown = await cli(steady, "logs", sample.name, "--env", "staging", "--tail", "3")
     assert "␛]0;owned␇␛[2J\tname\n�gnp\n" in shown.stdout
     assert "\x1b" not in shown.stdout
-    as_json = await cli(server, "logs", sample.name, "--env", "staging", "--json")
+    as_json = await cli(steady, "logs", sample.name, "--env", "staging", "--json")
     assert as_json.stdout.isascii()
     assert "\x1b" not in as_json.stdout
-    raw = await cli(server, "logs", sample.name, "--env", "staging", "--raw", "--tail", "3")
+    raw = await cli(steady, "logs", sample.name, "--env", "staging", "--raw", "--tail", "3")
     assert "\x1b]0;owned\x07" in raw.stdout
 
 
-async def test_a_window_begins_where_it_is_told(server: Server, sample: Sample) -> None:
+async def test_a_window_begins_where_it_is_told(steady: Server, sample: Sample) -> None:
     sample.release("v1.0.0")
-    await server.start()
-    await server.add(sample)
-    await server.deploy(sample, "v1.0.0")
-    whole = (await server.get(place(sample)))["pieces"][0]
+    await steady.add(sample)
+    await steady.deploy(sample, "v1.0.0")
+    whole = (await steady.get(place(sample)))["pieces"][0]
 
     async def text(**params: Any) -> str:
-        return (await server.get(place(sample), params=params))["pieces"][0]["text"]
+        return (await steady.get(place(sample), params=params))["pieces"][0]["text"]
 
     assert await text(offset=3, limit_bytes=4) == whole["text"][3:7]
     assert await text(offset=-5) == whole["text"][-5:]
     assert await text(tail=0) == ""
     assert await text(tail=1) == whole["text"].splitlines(keepends=True)[-1]
-    following = (await server.get(place(sample)))["next"]
+    following = (await steady.get(place(sample)))["next"]
     assert following == f"{whole['key']}:{whole['next_offset']}"
     assert await text(offset=following) == ""
-    await server.ask(sample, "/crash")
+    await steady.ask(sample, "/crash")
 
     async def has_crashed() -> bool:
         return (await text(offset=following)).startswith("crashing\n")
 
     await until(has_crashed, "what was written since")
     for wrong in ({"limit_bytes": 0}, {"limit_bytes": 2**20 + 1}, {"tail": -1}, {"tail": 10**6}):
-        assert (await server.get(place(sample), 422, params=wrong))["code"] == "request"
+        assert (await steady.get(place(sample), 422, params=wrong))["code"] == "request"
 
 
-async def test_a_slow_reader_is_waited_for_and_loses_nothing_that_is_kept(server: Server, sample: Sample) -> None:
+async def test_a_slow_reader_is_waited_for_and_loses_nothing_that_is_kept(steady: Server, sample: Sample) -> None:
     """More than all buffers on the way hold waits at the host, not in memory."""
     (sample.path / "long.py").write_text("for number in range(300000):\n    print(f'{number:019d}')\n" + THEN_SERVE)
     sample.release("v1.0.0", {"start": "python3 long.py {port}"})
-    await server.start()
-    await server.add(sample)
-    await server.deploy(sample, "v1.0.0")
-    async with aclosing(stream(server, place(sample), offset="0")) as events:
+    await steady.add(sample)
+    await steady.deploy(sample, "v1.0.0")
+    async with aclosing(stream(steady, place(sample), offset="0")) as events:
         seen = [await anext(events)]
         # Nothing is read while others are served.
         for _ in range(20):
-            await server.get(place(sample), params={"tail": 1})
+            await steady.get(place(sample), params={"tail": 1})
         await read_until(events, "started v1.0.0", seen)
     assert {event["type"] for event in seen} == {"deployment", "log"}
     numbers = [int(line) for line in output(seen).partition("started")[0].split()]

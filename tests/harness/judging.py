@@ -122,7 +122,7 @@ class Judged:
         self.analysing = Analysing(self.delivery, self.incidents, self.observer, sources, self.clock)
         self.verifying = Verifying(self.delivery, self.incidents, self.targets, self.clock)
 
-    async def begin(self) -> None:
+    async def begin(self, watch: WatchPolicy = QUICK) -> None:
         """``dep_old`` gets all the traffic."""
         await self.forwarder.ensure()
         await self.delivery.add_service(self.scope, "shop", "/repositories/shop")
@@ -130,7 +130,7 @@ class Judged:
         self.place = Place(
             service="shop", environment="staging", stable_port=route.stable_port, candidate_port=route.candidate_port
         )
-        await self.deploy("old", (OLD,))
+        await self.deploy("old", (OLD,), watch)
         await self.serves("old", evenly([local(OLD)]))
         await self.delivery.change(self.scope, "dep_old", "good", "the watch passed")
 

@@ -14,6 +14,7 @@ MODULE: dict[str, Any] = {
     "module_type": "api",
     "start": "python3 -I service.py {port}",
     "health": {"path": "/health", "interval": 0.1, "timeout": "1s", "healthy_after": 2, "start_timeout": "20s"},
+    "deploy": {"drain": 0.3},
     "watch": {"window": 0.3, "interval": 0.1, "min_requests": 5, "error_rate": "20%", "health_failures": 2, "restarts": 2},
 }
 

@@ -17,7 +17,7 @@ from service.test_standing_watcher import AT_ONCE, looks, requests
 async def judged(database, scope) -> Judged:
     """The new release has a part of the traffic, as a canary."""
     made = Judged(database, scope)
-    await made.begin()
+    await made.begin(AT_ONCE)
     await made.deploy("new", (NEW,), AT_ONCE)
     candidate = made.place.candidate_port
     await made.forwarder.point(Leg(route="shop.staging", kind="candidate", port=candidate), evenly([local(NEW)]), "c1")
