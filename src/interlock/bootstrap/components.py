@@ -63,7 +63,7 @@ def containers_component(scope: Scope, delivery: Delivery, containers: Container
 
 def metrics_component(settings: Settings, metrics: PrometheusSource) -> dict[str, Any]:
     async def prometheus() -> dict[str, Any]:
-        """Optional: without it only what is measured through it cannot be told."""
+        """Optional: without Prometheus only the checks that query it are inconclusive."""
         measured = await metrics.query("vector(1)")
         return (
             {"ok": True, "optional": True} if measured.value == 1 else {"ok": False, "optional": True, "problem": "no answer"}

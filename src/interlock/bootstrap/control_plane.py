@@ -136,7 +136,7 @@ class ControlPlane:
 
 
 def _load_what_requests_need() -> None:
-    """Load, once the server is up, what it left out to start fast: so that the first request does not wait for it."""
+    """Import slow modules in the background, so that the first request does not pay for them."""
     for module in ("interlock.plans.words.parser", "interlock.sources.module_file", "interlock.faces.http.querying"):
         importlib.import_module(module)
 

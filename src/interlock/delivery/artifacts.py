@@ -30,8 +30,8 @@ class Artifacts(Protocol):
         ...
 
     async def missing(self, releases: Iterable[Release]) -> dict[str, str]:
-        """Release -> what of it is not there any more, for those of which something is missing. Told at a glance, without a
-        look into the files; what cannot be told is not missing."""
+        """Release -> what is missing, for incomplete releases only. Checks existence, not content; images count as present
+        while the engine is unreachable."""
         ...
 
     async def remove(self, releases: Iterable[Release]) -> list[str]:

@@ -27,7 +27,7 @@ class Coalescing(Generic[K, V]):
         """How many questions were really asked."""
 
     async def get(self, key: K, ask: Callable[[], Awaitable[V]]) -> V:
-        """The answer of ``ask``, or of somebody's who asked the same. Whoever leaves does not take it from the others."""
+        """The result of ``ask``, shared by callers of the same key; cancelling one does not cancel the others."""
         until, task = self._answers.get(key, (0.0, None))
         if task is None or (task.done() and (until < self._clock.monotonic() or _has_failed(task))):
             task = asyncio.create_task(self._ask(key, ask))

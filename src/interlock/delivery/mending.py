@@ -73,7 +73,7 @@ class Mending:
         return runs, gone
 
     async def lead(self, context: TaskContext) -> dict[str, Any]:
-        """Lead the stable leg to what serves: what was started again takes the place of what it stands for."""
+        """Point the stable leg at what serves: the instances that were started again replace the lost ones."""
         task: LeadTask = read(LeadTask, context.inputs)
         scope, place = context.scope, task.place
         serving = await self._delivery.serving(scope, place.service, place.environment)

@@ -205,7 +205,7 @@ async def drift(connection: AsyncConnection, service_name: str, environment: str
 
 
 async def put_drift(connection: AsyncConnection, place: PlaceDrift) -> None:
-    """Keep what is known of a place; nothing is kept of what says nothing."""
+    """Store the drift of a place; delete the row where there is none."""
     keys = {"service": place.service, "environment": place.environment}
     if place.is_empty:
         where = (drifts.c.service == place.service) & (drifts.c.environment == place.environment)

@@ -12,7 +12,7 @@ class Feed(Protocol):
     name: str
 
     async def after(self, scope: Scope, position: int, limit: int) -> list[tuple[int, Envelope | None]]:
-        """Up to ``limit`` entries behind ``position``, oldest first; None in place of one that is nobody's business."""
+        """Up to ``limit`` entries behind ``position``, oldest first; None in place of an entry that yields no event."""
         ...
 
 

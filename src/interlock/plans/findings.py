@@ -166,7 +166,7 @@ def _drill(facts: Facts, environment: EnvironmentFacts) -> Iterable[Finding]:
         if environment.serving is not None and pinned.release_id == environment.serving.release_id:
             hint = "it serves already: nothing is needed to prove that it can be started"
         yield _warning("drill_differs", message, environment.name, hint)
-    message = f"{facts.version} is started with its own environment and secrets: whatever it does when it starts, it does"
+    message = f"{facts.version} is started with its own environment and secrets: starting it has its real side effects"
     yield _info("drill_starts", message, environment.name)
     if not facts.analysis.recipe.smoke:
         yield _info("no_smoke_tests", "it has no smoke tests: its health check alone is proven", "smoke_tests")

@@ -1,4 +1,4 @@
-"""Drift is healed by the plan that brought what serves, or a person is asked; never both at once, and never for ever.
+"""Heal drift with a branch of the approved plan, or ask a person; never both, and at most three attempts.
 
 What a plan changes is left alone until it has ended, and so is what the watch or a run has found something wrong with. One
 place is healed after the other.

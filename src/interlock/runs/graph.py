@@ -118,7 +118,7 @@ class TaskGraph(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def undeclared(self) -> tuple[str, ...]:
-        """Tasks that change the world and say neither what undoes them nor that nothing can; clean-up needs no word of it."""
+        """Tasks with effects that declare neither an undo nor ``one_way``; clean-up tasks are exempt."""
         said = self.cleanup.union(self.undos, self.takers)
         changes = (task for task in self.tasks if task.effect is not Effect.READ and not task.one_way and not task.takes_back)
         return tuple(task.id for task in changes if task.id not in said)

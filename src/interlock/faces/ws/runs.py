@@ -58,7 +58,7 @@ def live_router(tenancy: Tenancy, runs: Runs) -> APIRouter:
 
 
 async def _until_gone(socket: WebSocket) -> None:
-    """Read what nobody has to say, so that a client that left is noticed although its run is silent."""
+    """Read and ignore frames, so that a disconnect is noticed while the run is silent."""
     while (await socket.receive())["type"] != "websocket.disconnect":
         pass
 
