@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from e2e.conftest import environment, sample_name
-from harness.containers import TestEngine, Unusable
+from harness.containers import TestEngine
 from harness.own_engine import OwnEngine, own_engine
 from harness.plane import Plane, until
 from harness.sample import MODULE, Sample
@@ -22,11 +22,8 @@ BASE = "local/busybox:1"
 
 @pytest.fixture(scope="module")
 def daemon(container_engine: TestEngine) -> Iterator[OwnEngine]:
-    try:
-        with own_engine(container_engine, 1) as engine:
-            yield engine
-    except Unusable as problem:
-        pytest.skip(str(problem))
+    with own_engine(container_engine, 1) as engine:
+        yield engine
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

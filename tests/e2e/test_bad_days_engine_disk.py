@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from e2e.conftest import environment, sample_name
 from e2e.test_bad_days_registry import trouble
-from harness.containers import TestEngine, Unusable, docker
+from harness.containers import TestEngine, docker
 from harness.disks import fill, free
 from harness.own_engine import OwnEngine, own_engine
 from harness.plane import Plane
@@ -24,11 +24,8 @@ LARGE = 'RUN ["dd", "if=/dev/zero", "of=/srv/large", "bs=1M", "count=16"]\n'
 
 @pytest.fixture(scope="module")
 def engine(container_engine: TestEngine) -> Iterator[OwnEngine]:
-    try:
-        with own_engine(container_engine, 3, disk_mb=64) as engine:
-            yield engine
-    except Unusable as problem:
-        pytest.skip(str(problem))
+    with own_engine(container_engine, 3, disk_mb=64) as engine:
+        yield engine
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

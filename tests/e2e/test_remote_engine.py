@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from e2e.conftest import environment, sample_name
 from harness.certificates import FILES, Authority
-from harness.containers import TestEngine, Unusable, docker
+from harness.containers import TestEngine, docker
 from harness.own_engine import OwnEngine, own_engine
 from harness.plane import Plane, until
 from harness.ports import free_port
@@ -55,11 +55,8 @@ def remote(container_engine: TestEngine, tmp_path_factory: pytest.TempPathFactor
     url = f"tcp://{HOST}:{free_port()}"
     places = zip(("--tlscacert", "--tlscert", "--tlskey"), FILES, strict=True)
     options = ["-H", url, "--tlsverify", *(f"{option}={server / name}" for option, name in places)]
-    try:
-        with own_engine(container_engine, 4, options=options) as engine:
-            yield Remote(engine, url, client, others)
-    except Unusable as problem:
-        pytest.skip(str(problem))
+    with own_engine(container_engine, 4, options=options) as engine:
+        yield Remote(engine, url, client, others)
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

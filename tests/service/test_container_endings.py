@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from harness.containers import TestEngine, Unusable, docker
+from harness.containers import TestEngine, docker
 from harness.own_engine import OwnEngine, own_engine
 from interlock.adapters.containers.engine import DockerEngine
 from interlock.core.errors import Conflict
@@ -103,11 +103,8 @@ async def test_a_paused_job_is_waited_for(engine: DockerEngine, container_engine
 
 @pytest.fixture
 def daemon(container_engine: TestEngine) -> Iterator[OwnEngine]:
-    try:
-        with own_engine(container_engine, 5, "vfs") as engine:
-            yield engine
-    except Unusable as problem:
-        pytest.skip(str(problem))
+    with own_engine(container_engine, 5, "vfs") as engine:
+        yield engine
 
 
 async def test_what_an_orderly_end_of_the_engine_ended_well_is_lost(daemon: OwnEngine) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.containers import TestEngine, Unusable
+from harness.containers import TestEngine
 from harness.own_engine import OwnEngine, own_engine
 from interlock.adapters.containers.engine import DockerEngine
 from interlock.core.errors import InterlockError, Unavailable
@@ -18,11 +18,8 @@ from interlock.tools.containers.ports import BuildSpec
 
 @pytest.fixture
 def daemon(container_engine: TestEngine) -> Iterator[OwnEngine]:
-    try:
-        with own_engine(container_engine, 2, "vfs") as engine:
-            yield engine
-    except Unusable as problem:
-        pytest.skip(str(problem))
+    with own_engine(container_engine, 2, "vfs") as engine:
+        yield engine
 
 
 @pytest.fixture

@@ -71,10 +71,9 @@ class Watcher:
         """What is to be looked at now and which run waits for that, the looks that are still under way left out."""
         waiting = await self._parked.listing(scope)
         beside = await self._delivery.under_traffic(scope, waiting) if waiting else []
-        # What is good already is nothing that the run still waits for.
-        parked = {item.deployment_id: waiting[item.run_id] for item in beside if item.state != "good"}
+        parked = {item.deployment_id for item in beside}
         watched = [(item, None) for item in await self._watched(scope) if item.deployment_id not in parked]
-        watched += [(item, parked[item.deployment_id]) for item in beside if item.deployment_id in parked]
+        watched += [(item, waiting[item.run_id]) for item in beside]
         self._forget(set(self._samples) - {deployment.deployment_id for deployment, _ in watched})
         found: list[tuple[Deployment, Waiting | None]] = []
         for deployment, run in watched:
