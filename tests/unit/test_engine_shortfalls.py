@@ -78,6 +78,14 @@ def test_an_end_that_was_not_acted_on_yet_is_no_end_where_another_start_is_due(
     assert observe(Shortfalls().completed("name", found)).state == state
 
 
+def test_no_end_is_before_its_start() -> None:
+    """Of what ends at once an engine may note the start after the end."""
+    found = inspected("exited", kind="job")
+    found["State"] |= {"StartedAt": "2026-01-01T00:00:00.012345678Z", "FinishedAt": "2026-01-01T00:00:00.01Z"}
+    ended = observe(found)
+    assert (ended.started_at, ended.ended_at) == ("2026-01-01T00:00:00.012Z", "2026-01-01T00:00:00.012Z")
+
+
 def test_a_digest_is_read_from_words_where_there_is_nothing_else() -> None:
     digest = "sha256:" + "9" * 64
     assert _digest({"status": f"1: digest: {digest} size: 343"}) == digest

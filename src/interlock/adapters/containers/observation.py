@@ -54,7 +54,8 @@ def observe(found: Data, is_by_hand: bool | None = None) -> ProcessStatus:
         return ProcessStatus(state="starting", message=message, **history)
     if never_ran(found):
         return ProcessStatus(state="absent")
-    history["ended_at"] = _time(state.get("FinishedAt", ""))
+    # Of what ends at once the engine may note the start a moment late, after the end of which its runtime told.
+    history["ended_at"] = max(history["started_at"], _time(state.get("FinishedAt", "")))
     if status == "dead":
         return ProcessStatus(state="lost", message="the engine could not remove it", **history)
     return _ended(found, state, history, is_by_hand)
