@@ -17,7 +17,7 @@ from harness.containers import TestEngine
 from harness.engine_proxy import EngineProxy
 from harness.plane import Plane, until
 from harness.sample import MODULE, Sample
-from interlock.delivery.log_places import Away, LogQuery, Output
+from interlock.delivery.logs.places import Away, LogQuery, Output
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

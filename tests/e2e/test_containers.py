@@ -175,6 +175,26 @@ class TestRollOut:
         await plane.deploy(sample, "v1.0.0")
         assert (await plane.ask(sample)) == (200, "v1.0.0")
 
+    async def test_a_base_image_is_pinned_by_the_plan_and_another_one_under_its_name_is_refused(
+        self, plane: Plane, sample: Sample, container_engine: TestEngine
+    ) -> None:
+        base, python = f"tests/{sample.name}:1", await asyncio.to_thread(container_engine.python)
+        sample.write("Dockerfile", f"FROM {base}\nRUN true\n")
+        sample.release("v1.0.0", contained(port=7000, deploy={"dockerfile": "Dockerfile"}))
+        await plane.add(sample)
+        unpinned = await plane.plan(f"deploy {sample.name} v1.0.0 to staging")
+        assert ("base_unpinned", "Dockerfile") in [(found["code"], found["where"]) for found in unpinned["findings"]]
+        await asyncio.to_thread(docker, container_engine.url, "tag", python, base)
+        plan = await plane.plan(f"deploy {sample.name} v1.0.0 to staging")
+        assert "base_unpinned" not in [found["code"] for found in plan["findings"]]
+        content = await plane.get(f"/plans/{plan['plan_id']}/content")
+        (pinned,) = [task["inputs"]["bases"] for task in content["graph"]["tasks"] if task["id"] == "image"]
+        assert list(pinned) == [base]
+        await asyncio.to_thread(docker, container_engine.url, "rmi", base)
+        await plane.approve(plan)
+        run = await plane.ended(await plane.run_of(plan["plan_id"]))
+        assert (run["status"], run["error"]["code"], run["error"]["where"]) == ("failed", "base_changed", base)
+
     async def test_a_dockerfile_that_the_engine_cannot_build_is_an_error_of_the_plan(
         self, plane: Plane, sample: Sample
     ) -> None:

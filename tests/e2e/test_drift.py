@@ -263,7 +263,7 @@ class TestBounded:
     async def test_what_does_not_help_is_given_up_after_three_attempts_with_an_incident_and_an_alarm(
         self, make_plane: MakePlane, sample: Sample, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("interlock.delivery.drift.BACKOFF", timedelta(seconds=0.5))
+        monkeypatch.setattr("interlock.delivery.drift.comparison.BACKOFF", timedelta(seconds=0.5))
         plane = await make_plane(**OFTEN)
         await rules(plane, "staging", drift="heal")
         sample.write("start.py", UNLESS_BLOCKED.format(sample.path.parent / "blocked"))

@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 from harness.plane import PATIENCE_S, Plane, until
 from harness.sample import Sample
 from harness.server import Server
-from interlock.delivery.log_places import LogQuery
+from interlock.delivery.logs.places import LogQuery
 from interlock.faces.cli.app import build_app
 from interlock.faces.cli.context import CliContext
 

@@ -8,7 +8,7 @@ import pytest
 
 from harness.plane import Plane
 from harness.sample import Sample
-from interlock.delivery import starting
+from interlock.delivery.steps import starting
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

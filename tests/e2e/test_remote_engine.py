@@ -23,7 +23,7 @@ from harness.small_site import release
 from interlock.adapters.containers.engine import DockerEngine
 from interlock.adapters.containers.tls import client_context
 from interlock.core.errors import Invalid, Unavailable
-from interlock.delivery import starting
+from interlock.delivery.steps import starting
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("containers")]
 

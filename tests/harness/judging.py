@@ -12,24 +12,25 @@ from interlock.core.clock import Clock, SystemClock
 from interlock.core.errors import Unavailable
 from interlock.core.scope import Scope
 from interlock.db.database import Database
-from interlock.delivery.analysing import Analysing
-from interlock.delivery.drift_observer import UnderWay
-from interlock.delivery.incidents import Incidents
-from interlock.delivery.inputs import AnalyseTask, Place, SmokeTask, VerifyTask, WatchTask
+from interlock.delivery.drift.observer import UnderWay
+from interlock.delivery.incidents.record import Incidents
+from interlock.delivery.judging.probing import Observer
+from interlock.delivery.judging.signals import SignalSources
 from interlock.delivery.model import Deployment, Instance, Release, Shares, evenly
 from interlock.delivery.parked import Parked
 from interlock.delivery.ports import Leg
-from interlock.delivery.probing import Observer
 from interlock.delivery.service import Delivery
-from interlock.delivery.signals import SignalSources
+from interlock.delivery.steps.analysing import Analysing
+from interlock.delivery.steps.inputs import AnalyseTask, Place, SmokeTask, VerifyTask, WatchTask
+from interlock.delivery.steps.verifying import Verifying
+from interlock.delivery.steps.watching import Watching
 from interlock.delivery.targets import Targets
-from interlock.delivery.verifying import Verifying
 from interlock.delivery.watcher import Watcher
-from interlock.delivery.watching import Watching
 from interlock.events.service import Events
 from interlock.inbox.service import Inbox
 from interlock.runs.model import Run
 from interlock.sources.model import AnalysisPolicy, Command, HealthCheck, Recipe, SmokeTest, WatchPolicy
+from interlock.tenancy.service import Tenancy
 from interlock.testing.forwarders import FakeForwarder
 from interlock.testing.hosts import FakeHost
 from interlock.testing.metrics import FakeMetricPages, FakeMetricSource
@@ -112,8 +113,9 @@ class Judged:
         self.targets = Targets({"process": self.host})
         self.events = Events(database, self.clock)
         self.inbox = Inbox(database, self.events, self.clock)
-        self.delivery = Delivery(database, self.events, _NoArtifacts(), self.clock, ("staging",), (6000, 6010))
-        self.incidents = Incidents(database, self.events, self.inbox, self.clock)
+        tenancy = Tenancy(database, self.events, self.clock)
+        self.delivery = Delivery(database, self.events, tenancy, _NoArtifacts(), self.clock, ("staging",), (6000, 6010))
+        self.incidents = Incidents(database, self.events, tenancy, self.inbox, self.clock)
         self.observer = Observer(self.targets, self.forwarder, self.web, self.clock)
         self.pages, self.metrics = FakeMetricPages(), FakeMetricSource()
         sources = SignalSources(metrics=self.metrics, pages=self.pages, targets=self.targets)

@@ -216,6 +216,24 @@ async def test_an_image_is_built_pushed_removed_and_pulled(
     assert output["tail"] == "hello"
 
 
+async def test_an_image_is_built_on_the_bases_that_were_approved_alone(
+    engine: DockerEngine, tools: Toolbox, busybox: str, tmp_path: Path
+) -> None:
+    base = f"tests/base-{uuid4().hex[:8]}:1"
+    await engine.tag(busybox, base)
+    pinned = await engine.image(base)
+    assert pinned is not None
+    build = {"folder": str(tmp_path), "repository": "interlock-tests/on-base", "bases": {base: pinned.image_id}}
+    built = await act(tools, "image.build", "build-1", **build, dockerfile_text=f"FROM {base}\nLABEL a=1\n")
+    await engine.tag(built["image"], base)
+    with pytest.raises(Conflict, match="by now") as moved:
+        await act(tools, "image.build", "build-2", **build, dockerfile_text=f"FROM {base}\nLABEL a=2\n")
+    await engine.remove_image(base)
+    with pytest.raises(Conflict, match="not on the engine any more") as gone:
+        await act(tools, "image.build", "build-3", **build, dockerfile_text=f"FROM {base}\nLABEL a=3\n")
+    assert [(error.value.code, error.value.where) for error in (moved, gone)] == [("base_changed", base)] * 2
+
+
 async def test_a_build_ends_when_its_time_is_over_or_nobody_waits(engine: DockerEngine, busybox: str, tmp_path: Path) -> None:
     text = f'FROM {busybox}\nRUN ["/bin/sh", "-c", "echo begun; sleep 600"]\n'
     spec = BuildSpec(folder=str(tmp_path), tag="interlock-tests/slow:1", dockerfile_text=text)

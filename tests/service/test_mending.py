@@ -7,11 +7,10 @@ import pytest_asyncio
 
 from harness.judging import NEW, Context, Judged
 from interlock.core.addresses import local
-from interlock.delivery.inputs import ClearTask, MendTask, ProcessPlan
-from interlock.delivery.mending import Mending
 from interlock.delivery.model import Instance, evenly
-from interlock.delivery.starting import Starting
-from interlock.delivery.traffic import Drain
+from interlock.delivery.steps.inputs import ClearTask, MendTask, ProcessPlan
+from interlock.delivery.steps.mending import Mending
+from interlock.delivery.steps.starting import Starting
 
 PLAN = ProcessPlan(commands=[["serve"]], folder="/", environment={}, secrets={}, takes_port=True)
 STARTED = {"process.start": {"key": "again", "port": 7040, "identity": "another one"}, "forwarder.point": {"shares": []}}
@@ -31,8 +30,7 @@ async def judged(database, scope) -> Judged:
 @pytest.fixture
 def mending(judged: Judged) -> Mending:
     starting = Starting(judged.delivery, judged.incidents, judged.clock)
-    drain = Drain(judged.forwarder, judged.clock)
-    return Mending(judged.delivery, judged.incidents, starting, judged.targets, drain)
+    return Mending(judged.delivery, judged.incidents, starting, judged.targets)
 
 
 async def mended(judged: Judged, mending: Mending) -> dict[str, Any]:

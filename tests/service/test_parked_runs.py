@@ -6,9 +6,9 @@ import pytest_asyncio
 from harness.judging import NEW, OLD, Judged
 from interlock.core.addresses import local
 from interlock.core.errors import Conflict
-from interlock.delivery import analysing, watching
 from interlock.delivery.model import Share, evenly
 from interlock.delivery.ports import Leg
+from interlock.delivery.steps import analysing, watching
 from interlock.inbox.model import Item
 from service.test_standing_watcher import AT_ONCE, looks, requests
 

@@ -13,8 +13,8 @@ from harness.plane import until
 from harness.ports import free_port
 from harness.prometheus import prometheus
 from interlock.adapters.prometheus.source import PrometheusSource
+from interlock.delivery.judging.queries import filled
 from interlock.delivery.ports import Measurement
-from interlock.delivery.queries import filled
 
 NASTY = ['a"b', "a\\b", "a\nb", "{service}", "it's", "a`b", "a.b*", '"} or vector(1) #', "é"]
 

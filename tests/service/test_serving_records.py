@@ -10,16 +10,17 @@ import pytest_asyncio
 from harness.engine import run_of, task
 from interlock.core.errors import Unavailable
 from interlock.core.scope import Scope
-from interlock.delivery.incidents import Incidents
-from interlock.delivery.mending import Mending
+from interlock.delivery.incidents.record import Incidents
 from interlock.delivery.model import Deployment, Instance
-from interlock.delivery.recovery import Recovery
 from interlock.delivery.service import Delivery
-from interlock.delivery.starting import Starting
+from interlock.delivery.steps.mending import Mending
+from interlock.delivery.steps.recovery import Recovery
+from interlock.delivery.steps.starting import Starting
 from interlock.delivery.targets import Targets
 from interlock.events.service import Events
 from interlock.inbox.service import Inbox
 from interlock.runs.ports import TaskContext
+from interlock.tenancy.service import Tenancy
 from interlock.tools.ports import ProcessStatus
 from unit.plan_facts import AT, deployment, place
 
@@ -56,7 +57,8 @@ def of_run(context: Context) -> TaskContext:
 
 @pytest_asyncio.fixture
 async def delivery(database, clock, scope, tmp_path) -> Delivery:
-    made = Delivery(database, Events(database, clock), NOTHING, clock, ENVIRONMENTS, (21000, 21100))
+    events = Events(database, clock)
+    made = Delivery(database, events, Tenancy(database, events, clock), NOTHING, clock, ENVIRONMENTS, (21000, 21100))
     await made.add_service(scope, "shop", str(tmp_path))
     return made
 
@@ -64,7 +66,7 @@ async def delivery(database, clock, scope, tmp_path) -> Delivery:
 @pytest.fixture
 def incidents(database, clock) -> Incidents:
     events = Events(database, clock)
-    return Incidents(database, events, Inbox(database, events, clock), clock)
+    return Incidents(database, events, Tenancy(database, events, clock), Inbox(database, events, clock), clock)
 
 
 @pytest.fixture
@@ -105,7 +107,7 @@ class TestHealing:
         return inputs | {"place": place("staging")}
 
     async def test_what_breaks_off_stops_only_what_it_started(self, delivery, scope, incidents, starting, mended):
-        mending = Mending(delivery, incidents, starting, NOTHING, NOTHING)
+        mending = Mending(delivery, incidents, starting, NOTHING)
         broken = Context(scope, "heal-lead-staging", self.lead_inputs(), fails=("forwarder.point",))
         with pytest.raises(Unavailable):
             await mending.lead(of_run(broken))
@@ -119,7 +121,7 @@ class TestHealing:
     async def test_it_takes_over_what_survived_when_it_serves_and_may_be_told_twice(
         self, delivery, scope, incidents, starting, mended
     ):
-        mending = Mending(delivery, incidents, starting, NOTHING, NOTHING)
+        mending = Mending(delivery, incidents, starting, NOTHING)
         for _ in range(2):
             await mending.lead(of_run(Context(scope, "heal-lead-staging", self.lead_inputs())))
             serving = await delivery.serving(scope, "shop", "staging")
@@ -129,7 +131,7 @@ class TestHealing:
             assert {share.port for share in route.shares} == {AGAIN.port, ONE.port}
 
     async def test_what_serves_by_the_time_that_it_breaks_off_stays(self, delivery, scope, incidents, starting, mended):
-        mending = Mending(delivery, incidents, starting, NOTHING, NOTHING)
+        mending = Mending(delivery, incidents, starting, NOTHING)
         await mending.lead(of_run(Context(scope, "heal-lead-staging", self.lead_inputs())))
         inputs = {"place": place("staging"), "deployment_id": "dep_again", "reason": "it did not get healthy"}
         discard = Context(scope, "heal-discard-staging", inputs)
@@ -140,7 +142,7 @@ class TestHealing:
         await keep(delivery, scope, "v1", "live", instances=(ONE, TWO))
         again = deployment("v1", "staging", deployment_id="dep_again", state="starting", instances=(), live_at="", good_at="")
         await delivery.record_instance(scope, again, AGAIN)
-        mending = Mending(delivery, incidents, starting, NOTHING, NOTHING)
+        mending = Mending(delivery, incidents, starting, NOTHING)
         await mending.lead(of_run(Context(scope, "heal-lead-staging", self.lead_inputs())))
         assert (await delivery.serving(scope, "shop", "staging")).state == "live"
         assert await delivery.last_good(scope, "shop", "staging") is None

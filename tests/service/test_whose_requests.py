@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 from interlock.core.clock import SystemClock
+from interlock.delivery.judging.probing import Observer
 from interlock.delivery.model import Deployment, Instance, Route, Share, Shares
 from interlock.delivery.ports import Leg
-from interlock.delivery.probing import Observer
 from interlock.delivery.targets import Targets
 from interlock.sources.model import WatchPolicy
 from interlock.testing.forwarders import FakeForwarder

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from interlock.delivery.inputs import Place
 from interlock.delivery.model import Deployment, Instance, Release
+from interlock.delivery.steps.inputs import Place
 from interlock.plans.facts import EnvironmentFacts, Facts, Origin
 from interlock.plans.model import Pin
 from interlock.sources.model import Analysis, Command, HealthCheck, Recipe, SmokeTest, WatchPolicy

@@ -12,12 +12,12 @@ from harness.engine import run_of
 from interlock.bootstrap.executors import executors
 from interlock.core.errors import Conflict
 from interlock.core.scope import system_scope
+from interlock.delivery.judging.signals import SignalSources
+from interlock.delivery.judging.watch import NO_TRAFFIC, Sample
 from interlock.delivery.model import Deployment, Instance, Release, may_become
 from interlock.delivery.ports import LegCounters
-from interlock.delivery.signals import SignalSources
 from interlock.delivery.targets import Targets
 from interlock.delivery.tools import PointForwarder
-from interlock.delivery.watch import NO_TRAFFIC, Sample
 from interlock.plans.blueprints.layout import lay_out
 from interlock.plans.facts import Facts
 from interlock.runs import model as m
@@ -62,9 +62,9 @@ class World:
         self.incidents: dict[str, str] = {}
         self.quarantined: list[str] = []
         self._settle_in(old_has_ended=old_has_ended)
-        monkeypatch.setattr("interlock.delivery.traffic.asyncio.sleep", self._sleep)
+        monkeypatch.setattr("interlock.delivery.steps.traffic.asyncio.sleep", self._sleep)
         ports = iter(range(30001, 31000))
-        monkeypatch.setattr("interlock.delivery.starting.any_free_port", lambda: next(ports))
+        monkeypatch.setattr("interlock.delivery.steps.starting.any_free_port", lambda: next(ports))
         self.bodies = self._join()
 
     def _settle_in(self, *, old_has_ended: bool) -> None:

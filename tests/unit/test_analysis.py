@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interlock.delivery.analysis import CHECKS, MIN_REQUESTS, Verdict, compare, error_rate, excess_of, p95_ms
+from interlock.delivery.judging.analysis import CHECKS, MIN_REQUESTS, Verdict, compare, error_rate, excess_of, p95_ms
+from interlock.delivery.judging.signals import Legs, counted
+from interlock.delivery.judging.significance import EARLY_Z, FINAL_Z, quantile, wilson, within
 from interlock.delivery.ports import LegCounters
-from interlock.delivery.signals import Legs, counted
-from interlock.delivery.significance import EARLY_Z, FINAL_Z, quantile, wilson, within
 from interlock.sources.model import Check
 
 ERRORS, LATENCY = CHECKS

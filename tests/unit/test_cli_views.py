@@ -113,7 +113,6 @@ PLAN: dict[str, Any] = {
     "post_steps": [],
     "constraints": {"strategy": None, "watch_s": None},
     "estimate_s": 75.0,
-    "needs_approval": True,
     "approvals": [],
     "waits": "",
     "missing": "1 of 1 approval; anybody",

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from interlock.delivery.coalescing import Coalescing
+from interlock.delivery.logs.coalescing import Coalescing
 from interlock.testing.clocks import ManualClock
 
 

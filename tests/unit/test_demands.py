@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from interlock.core.errors import Conflict, Forbidden
 from interlock.delivery.rules import EnvironmentRules
 from interlock.delivery.windows import Freeze, parse_window
-from interlock.plans.demands import Demands, is_overridden
+from interlock.plans.deciding.demands import Demands, is_overridden
+from interlock.plans.deciding.queue import ahead_of
 from interlock.plans.model import Approval, Plan
-from interlock.plans.queue import ahead_of
 
 NOW = datetime(2026, 8, 3, 12, tzinfo=UTC)
 JOINED = {"owner": "", "maria": "2026-01-01", "jonas": "2026-01-01", "lena": "2026-01-01"}

@@ -1,8 +1,8 @@
-"""What of a repository's own Dockerfile cannot be built is found when the plan is made."""
+"""What of a repository's own Dockerfile cannot be built is found when the plan is made, and what it begins with."""
 
 import pytest
 
-from interlock.sources.dockerfile_reading import unbuildable
+from interlock.sources.dockerfile_reading import base_images, is_reference, unbuildable
 
 PLAIN = """\
 # syntax=docker/dockerfile:1
@@ -55,3 +55,32 @@ def test_each_kind_is_told_once_and_lines_are_continued_as_the_file_says() -> No
 def test_a_dockerfile_that_is_not_there_is_told_too() -> None:
     (finding,) = unbuildable(None, "docker/Dockerfile")
     assert (finding.severity, finding.code, finding.where) == ("error", "dockerfile_missing", "docker/Dockerfile")
+
+
+STAGED = """\
+ARG TAG=3.12-slim
+ARG NODE
+FROM --platform=linux/amd64 python:${TAG} AS Build
+ARG TAG=wrong
+COPY --from=busybox:1 /bin/sh /sh
+FROM node:${NODE:-22} AS web
+FROM scratch AS empty
+FROM build
+COPY --from=WEB /a /a
+COPY --from=0 /b /b
+COPY --from=registry.example:5000/tools/x@sha256:12 /c /c
+FROM \\
+  python:3.12-slim
+FROM ghost:$NODE
+"""
+
+
+def test_the_images_that_a_dockerfile_begins_with_are_read_as_its_builder_does() -> None:
+    taken = ("python:3.12-slim", "busybox:1", "node:22", "registry.example:5000/tools/x@sha256:12", "ghost:$NODE")
+    assert base_images(STAGED) == taken
+    assert [is_reference(name) for name in taken] == [True, True, True, True, False]
+
+
+@pytest.mark.parametrize("name", ["../containers", "a/../../containers/json", "a?x=1", "a//b", "", "a b", "-x", "a:"])
+def test_what_cannot_name_an_image_is_asked_for_nowhere(name: str) -> None:
+    assert not is_reference(name)

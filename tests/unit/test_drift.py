@@ -9,7 +9,7 @@ from hypothesis import strategies as some
 
 from interlock.core.addresses import local
 from interlock.core.clock import from_text, to_text
-from interlock.delivery.drift import (
+from interlock.delivery.drift.comparison import (
     ATTEMPTS_WITHIN,
     MAX_ATTEMPTS,
     Drift,

@@ -13,9 +13,9 @@ from interlock.adapters.caddy.configuration import parse_upstream_line, server, 
 from interlock.adapters.containers.configuration import container_configuration
 from interlock.core.addresses import LOCAL, Address, is_host, local
 from interlock.core.errors import Invalid
-from interlock.delivery.inputs import ContainerPlan
 from interlock.delivery.model import Instance, Share, addresses_of, evenly
 from interlock.delivery.ports import Leg
+from interlock.delivery.steps.inputs import ContainerPlan
 from interlock.plans.blueprints.layout import lay_out
 from interlock.settings import Settings
 from interlock.tools.containers.ports import ContainerSpec

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from harness.engine import run_of, task
 from harness.examples import examples
 from interlock.plans.blueprints.layout import lay_out
-from interlock.plans.estimates import durations, estimate_s
+from interlock.plans.drafting.estimates import durations, estimate_s
 from interlock.runs import model as m
 from interlock.runs.decide import decide
 from interlock.runs.evolve import fold

@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from interlock.plans.blueprints.layout import lay_out
+from interlock.plans.drafting.findings import changes_of, findings_of
 from interlock.plans.facts import EnvironmentFacts
-from interlock.plans.findings import changes_of, findings_of
 from interlock.sources.model import Analysis, Finding, Migration, Resources
 from interlock.sources.ports import Ref
 from unit.plan_facts import command, deployment, environment, facts, place, recipe, release

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interlock.delivery.analysis import compare, conclude, error_rate
-from interlock.delivery.evidence import told
-from interlock.delivery.incident_facts import Facts, ProcessFact, ReleaseFact, without_secrets
-from interlock.delivery.incident_report import markdown, md, report_of
-from interlock.delivery.log_clusters import clusters_of
+from interlock.delivery.incidents.evidence import told
+from interlock.delivery.incidents.facts import Facts, ProcessFact, ReleaseFact, without_secrets
+from interlock.delivery.incidents.report import markdown, md, report_of
+from interlock.delivery.judging.analysis import compare, conclude, error_rate
+from interlock.delivery.judging.watch import Sample, Thresholds, judge
+from interlock.delivery.logs.clusters import clusters_of
 from interlock.delivery.model import Incident
 from interlock.delivery.ports import LegCounters
-from interlock.delivery.watch import Sample, Thresholds, judge
 from interlock.events.model import Envelope
 from interlock.sources.model import Check
 from interlock.sources.ports import Commit

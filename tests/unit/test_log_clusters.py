@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interlock.delivery.log_clusters import MAX_CLUSTERS, clusters_of, mask, mask_line, template_of, templates_of
+from interlock.delivery.logs.clusters import MAX_CLUSTERS, clusters_of, mask, mask_line, template_of, templates_of
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from interlock.core.errors import Invalid
 from interlock.core.patterns import Pattern
-from interlock.delivery.log_patterns import MAX_LINE, Tally, counted, per_minute, read_on
+from interlock.delivery.logs.patterns import MAX_LINE, Tally, counted, per_minute, read_on
 from interlock.testing.hosts import STAYS, FakeHost, service
 from interlock.tools.ports import LogChunk
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interlock.core.errors import Invalid
-from interlock.delivery.log_places import Instance, Place, cursor_of, instances_of, last_lines, offsets_in, piece_of
+from interlock.delivery.logs.places import Instance, Place, cursor_of, instances_of, last_lines, offsets_in, piece_of
 from interlock.delivery.model import Deployment
 from interlock.delivery.model import Instance as Served
 from interlock.sources.model import WatchPolicy

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from harness.examples import examples
 from interlock.core.errors import Internal, Invalid
-from interlock.plans.approval import decode
 from interlock.plans.blueprints.blueprint import ANYTHING
 from interlock.plans.blueprints.layout import lay_out
+from interlock.plans.deciding.approval import decode
 from interlock.plans.facts import choose_strategy
 from interlock.plans.model import (
     APPROVED,

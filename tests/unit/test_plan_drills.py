@@ -9,10 +9,10 @@ import pytest
 from interlock.core.errors import Conflict, Invalid
 from interlock.core.scope import system_scope
 from interlock.events.model import Envelope
+from interlock.plans.drafting.findings import changes_of, findings_of
+from interlock.plans.drafting.promotion import check_is_meant, check_not_there, origin_of, source_of
 from interlock.plans.drilled import DrillHandlers
-from interlock.plans.findings import changes_of, findings_of
 from interlock.plans.model import Pin
-from interlock.plans.promotion import check_is_meant, check_not_there, origin_of, source_of
 from interlock.plans.words.model import Constraints, Understood, VersionWords
 from unit.plan_facts import ENVIRONMENTS, deployment, environment, facts, origin, recipe, release
 from unit.plan_world import World

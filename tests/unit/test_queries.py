@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interlock.core.errors import Invalid
-from interlock.delivery.queries import filled, placeholders_in
+from interlock.delivery.judging.queries import filled
 
 VALUES = {"service": "shop.api", "environment": "staging", "release": "v1.2.0", "deployment": "dep_1"}
 # Python writes these escapes as Go does.
@@ -26,7 +26,6 @@ def test_the_braces_of_promql_stay() -> None:
     template = 'rate(errors{service="{service}",env="{environment}"}[1m]) / rate(all{{release}_x="1"}[1m])'
     expected = 'rate(errors{service="shop.api",env="staging"}[1m]) / rate(all{v1_x="1"}[1m])'
     assert filled(template, VALUES | {"release": "v1"}) == expected
-    assert placeholders_in(template) == {"service", "environment", "release"}
 
 
 def test_what_only_looks_like_a_placeholder_stays() -> None:
@@ -75,9 +74,10 @@ def test_no_value_matches_another(value: str, other: str) -> None:
 
 @given(st.text("{}servic\"'`\\#=~ \n", max_size=30))
 def test_any_template_is_filled_or_refused(template: str) -> None:
+    has_placeholder = any("{" + name + "}" in template for name in VALUES)
     try:
         written = filled(template, VALUES)
     except Invalid:
-        assert placeholders_in(template)
+        assert has_placeholder
     else:
-        assert placeholders_in(template) or written == template
+        assert has_placeholder or written == template

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from interlock.plans.findings import changes_of
+from interlock.plans.drafting.findings import changes_of
 from interlock.sources.model import CanaryStep, HealthCheck, Migration, Recipe, SmokeTest, WatchPolicy
 from interlock.sources.recipe_changes import recipe_changes
 from unit.plan_facts import command, environment, facts, recipe, release

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 import interlock.sources
 from harness.examples import examples
+from interlock.delivery.judging.significance import quantile
+from interlock.delivery.judging.watch import Sample, Thresholds, as_policy, judge, merge
 from interlock.delivery.ports import LegCounters
-from interlock.delivery.significance import quantile
-from interlock.delivery.watch import Sample, Thresholds, as_policy, judge, merge
 from interlock.sources.model import WatchPolicy
 
 LIMITS = Thresholds(min_requests=20, error_rate=0.05, p95_ms=100.0, health_failures=3, restarts=2)

@@ -24,8 +24,8 @@ from interlock.faces.http.app import create_app
 from interlock.faces.http.services import Services
 from interlock.faces.ws.runs import live_router
 from interlock.notifications.courier import Courier
-from interlock.plans.healing import Healing
-from interlock.plans.queue import Queue
+from interlock.plans.deciding.queue import Queue
+from interlock.plans.drift.healing import Healing
 from interlock.runs.driver import LocalDriver
 from interlock.settings import Settings
 from interlock.tenancy.model import OWNER

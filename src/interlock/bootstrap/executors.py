@@ -1,21 +1,21 @@
 """The executors of this control plane, by the kind of task that they carry out."""
 
 from interlock.core.clock import Clock
-from interlock.delivery.analysing import Analysing
-from interlock.delivery.building import Building
-from interlock.delivery.drilling import Drilling
-from interlock.delivery.incidents import Incidents
-from interlock.delivery.mending import Mending
+from interlock.delivery.incidents.record import Incidents
+from interlock.delivery.judging.probing import Observer
+from interlock.delivery.judging.signals import SignalSources
 from interlock.delivery.ports import Forwarder
-from interlock.delivery.probing import Observer
-from interlock.delivery.promoting import Promoting
-from interlock.delivery.recovery import Recovery
 from interlock.delivery.service import Delivery
-from interlock.delivery.signals import SignalSources
-from interlock.delivery.starting import Starting
-from interlock.delivery.traffic import Drain, Traffic
-from interlock.delivery.verifying import Verifying
-from interlock.delivery.watching import Watching
+from interlock.delivery.steps.analysing import Analysing
+from interlock.delivery.steps.building import Building
+from interlock.delivery.steps.drilling import Drilling
+from interlock.delivery.steps.mending import Mending
+from interlock.delivery.steps.promoting import Promoting
+from interlock.delivery.steps.recovery import Recovery
+from interlock.delivery.steps.starting import Starting
+from interlock.delivery.steps.traffic import Drain, Traffic
+from interlock.delivery.steps.verifying import Verifying
+from interlock.delivery.steps.watching import Watching
 from interlock.runs.ports import Executor
 
 
@@ -36,9 +36,9 @@ def executors(
     watching = Watching(delivery, incidents, observer, clock)
     analysing = Analysing(delivery, incidents, observer, sources, clock)
     recovery = Recovery(delivery, incidents, starting, targets, drain)
-    drilling = Drilling(delivery, incidents, starting)
+    drilling = Drilling(delivery, starting)
     promoting = Promoting(delivery, incidents)
-    mending = Mending(delivery, incidents, starting, targets, drain)
+    mending = Mending(delivery, incidents, starting, targets)
     return {
         "delivery.checkout": building.checkout,
         "delivery.discard_build": building.discard,

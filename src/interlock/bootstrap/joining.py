@@ -23,37 +23,37 @@ from interlock.core.clock import Clock, SystemClock
 from interlock.core.scope import Scope, system_scope
 from interlock.db.database import Database
 from interlock.delivery.artifacts import StoredArtifacts
-from interlock.delivery.capturing import Capturing
-from interlock.delivery.drift_observer import DriftObserver
-from interlock.delivery.drift_record import DriftRecord
+from interlock.delivery.drift.observer import DriftObserver
+from interlock.delivery.drift.record import DriftRecord
 from interlock.delivery.drills import Drills
 from interlock.delivery.environments import Environments
-from interlock.delivery.incidents import Incidents
-from interlock.delivery.logs import Logs
+from interlock.delivery.incidents.capturing import Capturing
+from interlock.delivery.incidents.record import Incidents
+from interlock.delivery.judging.probing import Observer
+from interlock.delivery.judging.signals import SignalSources
+from interlock.delivery.logs.reading import Logs
+from interlock.delivery.logs.tasks import TaskLogs
 from interlock.delivery.parked import Parked
-from interlock.delivery.probing import Observer
 from interlock.delivery.retention import Retention
 from interlock.delivery.service import Delivery
-from interlock.delivery.signals import SignalSources
 from interlock.delivery.targets import Targets
-from interlock.delivery.task_logs import TaskLogs
 from interlock.delivery.watcher import Watcher
 from interlock.events.service import Events
 from interlock.faces.http.services import Services
 from interlock.inbox.service import Inbox
 from interlock.plans.answering import Answering
-from interlock.plans.approval import ApprovalRules
-from interlock.plans.containing import Containing
-from interlock.plans.drift_questions import DriftQuestions
+from interlock.plans.deciding.approval import ApprovalRules
+from interlock.plans.deciding.queue import Queue
+from interlock.plans.drafting.containing import Containing
+from interlock.plans.drafting.gathering import Gathering
+from interlock.plans.drafting.pinned import PinnedWayBack
+from interlock.plans.drafting.proposing import Proposing
+from interlock.plans.drift.healing import Healing
+from interlock.plans.drift.questions import DriftQuestions
+from interlock.plans.drift.runs import HealingRuns, under_way
 from interlock.plans.drilled import DrillHandlers
-from interlock.plans.gathering import Gathering
 from interlock.plans.handlers import PlanHandlers
-from interlock.plans.healing import Healing
-from interlock.plans.healing_runs import HealingRuns, under_way
 from interlock.plans.launching import Launching
-from interlock.plans.pinned import PinnedWayBack
-from interlock.plans.proposing import Proposing
-from interlock.plans.queue import Queue
 from interlock.plans.service import Plans
 from interlock.plans.shelf import Shelf
 from interlock.plans.wayback import WayBack
@@ -71,6 +71,7 @@ from interlock.sources.model import WatchPolicy
 from interlock.sources.service import Sources
 from interlock.tenancy.service import Tenancy
 from interlock.tenancy.submissions import Submissions
+from interlock.tools.containers.ports import ContainerEngine
 from interlock.tools.service import Toolbox
 
 
@@ -92,9 +93,9 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
     sources = Sources(outside.git, home / "repositories")
     artifacts = StoredArtifacts(outside.containers)
     ports = (settings.first_port, settings.last_port + 1)
-    delivery = Delivery(database, events, artifacts, clock, settings.environments, ports)
+    delivery = Delivery(database, events, tenancy, artifacts, clock, settings.environments, ports)
     environments = Environments(database, events, tenancy, clock, settings.environments)
-    incidents = Incidents(database, events, inbox, clock)
+    incidents = Incidents(database, events, tenancy, inbox, clock)
     targets = Targets({"process": outside.host, "container": outside.containers})
     signals = SignalSources(metrics=outside.prometheus, pages=outside.pages, targets=targets)
     observer = Observer(targets, outside.forwarder, outside.http, clock)
@@ -102,7 +103,7 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
     bodies = executors(delivery, incidents, observer, signals, outside.forwarder, clock)
     driver, runs = _engine(settings, database, events, scope, clock, bodies, toolbox(outside, settings, environ))
 
-    gathering = _gathering(settings, database, sources, delivery, incidents)
+    gathering = _gathering(settings, database, sources, delivery, incidents, outside.containers)
     proposing = Proposing(sources, delivery, gathering, clock, timedelta(hours=settings.plan_lifetime_hours))
     rules = ApprovalRules(sources, delivery, incidents, environments, tenancy, signer, clock)
     shelf = Shelf(database, events, inbox)
@@ -211,13 +212,20 @@ def _engine(
     return driver, runs
 
 
-def _gathering(settings: Settings, database: Database, sources: Sources, delivery: Delivery, incidents: Incidents) -> Gathering:
+def _gathering(
+    settings: Settings,
+    database: Database,
+    sources: Sources,
+    delivery: Delivery,
+    incidents: Incidents,
+    engine: ContainerEngine,
+) -> Gathering:
     images = BaseImages(python=settings.container_python_image, node=settings.container_node_image)
     return Gathering(
         sources=sources,
         delivery=delivery,
         incidents=incidents,
-        containing=Containing(sources, images, settings.container_registry, settings.container_address),
+        containing=Containing(sources, images, engine, settings.container_registry, settings.container_address),
         bundles=settings.home / "bundles",
         watch=_watch_policy(settings),
         command_timeout_s=float(settings.task_timeout_s),

@@ -1,6 +1,5 @@
 """Who reacts to which event."""
 
-from interlock.delivery.capturing import Capturing
 from interlock.delivery.contracts import (
     DriftGone,
     EnvironmentFrozen,
@@ -9,12 +8,13 @@ from interlock.delivery.contracts import (
     IncidentOpened,
     IncidentResolved,
 )
+from interlock.delivery.incidents.capturing import Capturing
 from interlock.events.service import Events
 from interlock.inbox.contracts import ItemAnswered
 from interlock.plans.contracts import PlanApproved, PlanChanged, PlanDue, PlanRefused
+from interlock.plans.drift.healing import Healing
 from interlock.plans.drilled import DrillHandlers
 from interlock.plans.handlers import PlanHandlers
-from interlock.plans.healing import Healing
 from interlock.plans.wayback import WayBack
 from interlock.runs.contracts import RunBegan, RunEnded, TaskAsks
 from interlock.runs.feed import JournalFeed

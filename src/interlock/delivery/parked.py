@@ -6,7 +6,7 @@ import msgspec
 
 from interlock.core.errors import Conflict
 from interlock.core.scope import Scope
-from interlock.delivery import analysing, watching
+from interlock.delivery.steps import analysing, watching
 from interlock.inbox.service import Inbox
 
 ENDS: dict[tuple[str, ...], str] = {analysing.OPTIONS: analysing.ABORT, watching.OPTIONS: watching.STOP}

@@ -26,7 +26,7 @@ from interlock.delivery.model import (
 from interlock.delivery.naming import check_service_name, free_ports, unknown_environment, unknown_service
 from interlock.events.service import Events
 from interlock.sources.model import Target, WatchPolicy
-from interlock.tenancy.model import check_owner
+from interlock.tenancy.service import Tenancy
 
 IN_USE: tuple[DeploymentState, ...] = ("starting", "live", "good", "paused", "drilling")
 PAGE_SIZE = 50
@@ -40,6 +40,7 @@ class Delivery:
         self,
         database: Database,
         events: Events,
+        tenancy: Tenancy,
         artifacts: Artifacts,
         clock: Clock,
         environments: Sequence[str],
@@ -47,6 +48,7 @@ class Delivery:
     ) -> None:
         self._database = database
         self._events = events
+        self._tenancy = tenancy
         self._artifacts = artifacts
         self._clock = clock
         self._ports = ports
@@ -57,7 +59,7 @@ class Delivery:
     async def add_service(self, scope: Scope, name: str, repository: str) -> Service:
         """Register a service and give it its ports. Raises Forbidden ``owner_only``, Invalid ``service_name``, Conflict
         ``service_exists``."""
-        check_owner(scope, "register services")
+        await self._tenancy.require_owner(scope, "register services")
         check_service_name(name, self.environments)
         service = Service(name=name, repository=repository, created_at=self._now())
         async with self._database.write(scope) as session:
@@ -79,7 +81,7 @@ class Delivery:
     async def set_watch(self, scope: Scope, name: str, watch: WatchPolicy) -> Service:
         """Replace the service's own thresholds, which go before its module's in later plans. Raises Forbidden
         ``owner_only``, NotFound ``service``."""
-        check_owner(scope, "set thresholds")
+        await self._tenancy.require_owner(scope, "set thresholds")
         async with self._database.write(scope) as session:
             found = await store.service(session.connection, name)
             if found is None:

@@ -1,18 +1,16 @@
 """The tables of delivery: a key, what is searched for, and the value as JSON."""
 
 from collections.abc import Collection
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
-from sqlalchemy import JSON, Column, Integer, LargeBinary, String, Table, UniqueConstraint, delete, func, insert, select, update
+from sqlalchemy import JSON, Column, Integer, LargeBinary, String, Table, UniqueConstraint, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.sql.elements import ColumnElement
 
 from interlock.db.database import tenant_metadata
-from interlock.delivery.drift import PlaceDrift
-from interlock.delivery.incident_facts import Facts
-from interlock.delivery.model import Deployment, Drill, Incident, Quarantine, Release, Route, Service, Shares
+from interlock.db.values import many, one
+from interlock.delivery.model import Deployment, Drill, Release, Route, Service, Shares
 from interlock.delivery.rules import EnvironmentRules
 from interlock.sources.model import Target
 
@@ -70,14 +68,6 @@ deployment_instances = Table(
 )
 """Every key that a deployment ever had."""
 
-quarantines = Table(
-    "quarantines",
-    tenant_metadata,
-    Column("service", String, primary_key=True),
-    Column("content", String, primary_key=True),
-    Column("value", LargeBinary, nullable=False),
-)
-
 drills = Table(
     "drills",
     tenant_metadata,
@@ -88,49 +78,12 @@ drills = Table(
     Column("value", LargeBinary, nullable=False),
 )
 
-incidents = Table(
-    "incidents",
-    tenant_metadata,
-    Column("number", Integer, primary_key=True, autoincrement=True),
-    Column("incident_id", String, nullable=False, unique=True),
-    Column("deployment_id", String, nullable=False, index=True),
-    Column("state", String, nullable=False, index=True),
-    Column("value", LargeBinary, nullable=False),
-)
-
-drifts = Table(
-    "drifts",
-    tenant_metadata,
-    Column("service", String, primary_key=True),
-    Column("environment", String, primary_key=True),
-    Column("value", LargeBinary, nullable=False),
-)
-
 environment_rules = Table(
     "environment_rules",
     tenant_metadata,
     Column("environment", String, primary_key=True),
     Column("value", LargeBinary, nullable=False),
 )
-
-facts = Table(
-    "incident_facts",
-    tenant_metadata,
-    Column("incident_id", String, primary_key=True),
-    Column("value", LargeBinary, nullable=False),
-)
-
-V = TypeVar("V", bound=msgspec.Struct)
-
-
-async def _one(connection: AsyncConnection, table: Table, where: ColumnElement[bool], kind: type[V]) -> V | None:
-    row = (await connection.execute(select(table.c.value).where(where))).first()
-    return None if row is None else msgspec.json.decode(row.value, type=kind)
-
-
-async def _many(connection: AsyncConnection, query: Any, kind: type[V]) -> list[V]:
-    return [msgspec.json.decode(row.value, type=kind) for row in (await connection.execute(query)).all()]
-
 
 # --- services and routes ---
 
@@ -145,11 +98,11 @@ async def save_service(connection: AsyncConnection, service: Service) -> None:
 
 
 async def service(connection: AsyncConnection, name: str) -> Service | None:
-    return await _one(connection, services, services.c.name == name, Service)
+    return await one(connection, services, services.c.name == name, Service)
 
 
 async def all_services(connection: AsyncConnection) -> list[Service]:
-    return await _many(connection, select(services.c.value).order_by(services.c.name), Service)
+    return await many(connection, select(services.c.value).order_by(services.c.name), Service)
 
 
 async def add_route(connection: AsyncConnection, route: Route) -> None:
@@ -187,33 +140,8 @@ async def put_rules(connection: AsyncConnection, rules: EnvironmentRules) -> Non
 
 
 async def all_rules(connection: AsyncConnection) -> dict[str, EnvironmentRules]:
-    found = await _many(connection, select(environment_rules.c.value), EnvironmentRules)
+    found = await many(connection, select(environment_rules.c.value), EnvironmentRules)
     return {rules.environment: rules for rules in found}
-
-
-# --- drift ---
-
-
-async def all_drifts(connection: AsyncConnection) -> list[PlaceDrift]:
-    return await _many(connection, select(drifts.c.value).order_by(drifts.c.service, drifts.c.environment), PlaceDrift)
-
-
-async def drift(connection: AsyncConnection, service_name: str, environment: str) -> PlaceDrift | None:
-    return await _one(
-        connection, drifts, (drifts.c.service == service_name) & (drifts.c.environment == environment), PlaceDrift
-    )
-
-
-async def put_drift(connection: AsyncConnection, place: PlaceDrift) -> None:
-    """Store the drift of a place; delete the row where there is none."""
-    keys = {"service": place.service, "environment": place.environment}
-    if place.is_empty:
-        where = (drifts.c.service == place.service) & (drifts.c.environment == place.environment)
-        await connection.execute(delete(drifts).where(where))
-        return
-    fields = {"value": msgspec.json.encode(place)}
-    statement = upsert(drifts).values(**keys, **fields)
-    await connection.execute(statement.on_conflict_do_update(index_elements=list(keys), set_=fields))
 
 
 # --- releases ---
@@ -226,7 +154,7 @@ async def add_release(connection: AsyncConnection, release: Release) -> None:
 
 
 async def release(connection: AsyncConnection, release_id: str) -> Release | None:
-    return await _one(connection, releases, releases.c.release_id == release_id, Release)
+    return await one(connection, releases, releases.c.release_id == release_id, Release)
 
 
 async def known_releases(connection: AsyncConnection, release_ids: Collection[str]) -> set[str]:
@@ -236,12 +164,12 @@ async def known_releases(connection: AsyncConnection, release_ids: Collection[st
 
 async def releases_of(connection: AsyncConnection, service_name: str | None, limit: int) -> list[Release]:
     query = select(releases.c.value).order_by(releases.c.number.desc()).limit(limit)
-    return await _many(connection, query.where(releases.c.service == service_name) if service_name else query, Release)
+    return await many(connection, query.where(releases.c.service == service_name) if service_name else query, Release)
 
 
 async def releases_with(connection: AsyncConnection, service_name: str, content: str) -> list[Release]:
     query = select(releases.c.value).where(releases.c.service == service_name, releases.c.content == content)
-    return await _many(connection, query.order_by(releases.c.number.desc()), Release)
+    return await many(connection, query.order_by(releases.c.number.desc()), Release)
 
 
 # --- deployments ---
@@ -258,7 +186,7 @@ async def put_deployment(connection: AsyncConnection, deployment: Deployment) ->
 
 
 async def deployment(connection: AsyncConnection, deployment_id: str) -> Deployment | None:
-    return await _one(connection, deployments, deployments.c.deployment_id == deployment_id, Deployment)
+    return await one(connection, deployments, deployments.c.deployment_id == deployment_id, Deployment)
 
 
 async def deployments_of(
@@ -269,7 +197,7 @@ async def deployments_of(
         query = query.where(deployments.c.service == service_name)
     if environment is not None:
         query = query.where(deployments.c.environment == environment)
-    return await _many(connection, query, Deployment)
+    return await many(connection, query, Deployment)
 
 
 _WAS_GOOD = deployments.c.state.in_(("good", "retired")) & (deployments.c.good_at != "")
@@ -292,7 +220,7 @@ async def last_good(connection: AsyncConnection, service_name: str, environment:
     if before_id and (before := await _place_of(connection, before_id)):
         where += [deployments.c.number < before.number, deployments.c.release_id != before.release_id]
     query = select(deployments.c.value).where(*where).order_by(deployments.c.number.desc()).limit(1)
-    found = await _many(connection, query, Deployment)
+    found = await many(connection, query, Deployment)
     return found[0] if found else None
 
 
@@ -304,7 +232,7 @@ async def good_before(
     query = query.where(deployments.c.service == service_name, deployments.c.environment == environment, _WAS_GOOD)
     if before and (place := await _place_of(connection, before)):
         query = query.where(deployments.c.number < place.number)
-    return await _many(connection, query, Deployment)
+    return await many(connection, query, Deployment)
 
 
 async def targets(connection: AsyncConnection) -> set[Target]:
@@ -315,80 +243,29 @@ async def owners(connection: AsyncConnection, key: str) -> list[Deployment]:
     """See `Delivery.owners`."""
     query = select(deployments.c.value).order_by(deployments.c.number.desc())
     mine = select(deployment_instances.c.deployment_id).where(deployment_instances.c.key == key)
-    if found := await _many(connection, query.where(deployments.c.deployment_id.in_(mine)), Deployment):
+    if found := await many(connection, query.where(deployments.c.deployment_id.in_(mine)), Deployment):
         return found
     # The runs of a plan are named alike, such as run_1, run_1_rb_staging; and what they start begins with run-1-.
     first, _, rest = key.partition("-")
     run_id = f"{first}_{rest.partition('-')[0]}"
     is_of_plan = (deployments.c.run_id == run_id) | deployments.c.run_id.startswith(f"{run_id}_", autoescape=True)
-    return await _many(connection, query.where(is_of_plan), Deployment)
+    return await many(connection, query.where(is_of_plan), Deployment)
 
 
 async def deployments_in(connection: AsyncConnection, *states: str) -> list[Deployment]:
-    return await _many(connection, select(deployments.c.value).where(deployments.c.state.in_(states)), Deployment)
+    return await many(connection, select(deployments.c.value).where(deployments.c.state.in_(states)), Deployment)
 
 
 async def serving_deployments(connection: AsyncConnection) -> list[Deployment]:
     serving = select(routes.c.deployment_id).where(routes.c.deployment_id != "")
-    return await _many(connection, select(deployments.c.value).where(deployments.c.deployment_id.in_(serving)), Deployment)
-
-
-# --- quarantine and incidents ---
-
-
-async def put_quarantine(connection: AsyncConnection, item: Quarantine) -> None:
-    statement = upsert(quarantines).values(service=item.service, content=item.content, value=msgspec.json.encode(item))
-    updated = {"value": msgspec.json.encode(item)}
-    await connection.execute(statement.on_conflict_do_update(index_elements=["service", "content"], set_=updated))
-
-
-async def quarantine(connection: AsyncConnection, service_name: str, content: str) -> Quarantine | None:
-    where = (quarantines.c.service == service_name) & (quarantines.c.content == content)
-    return await _one(connection, quarantines, where, Quarantine)
-
-
-async def all_quarantines(connection: AsyncConnection) -> list[Quarantine]:
-    return await _many(connection, select(quarantines.c.value), Quarantine)
-
-
-async def put_incident(connection: AsyncConnection, incident: Incident) -> None:
-    fields = {"state": incident.state, "value": msgspec.json.encode(incident)}
-    keys = {"incident_id": incident.incident_id, "deployment_id": incident.deployment_id}
-    statement = upsert(incidents).values(**keys, **fields)
-    await connection.execute(statement.on_conflict_do_update(index_elements=["incident_id"], set_=fields))
-
-
-async def incident(connection: AsyncConnection, incident_id: str) -> Incident | None:
-    return await _one(connection, incidents, incidents.c.incident_id == incident_id, Incident)
-
-
-async def open_incident_of(connection: AsyncConnection, deployment_id: str) -> Incident | None:
-    return await _one(
-        connection, incidents, (incidents.c.deployment_id == deployment_id) & (incidents.c.state != "resolved"), Incident
-    )
-
-
-async def all_incidents(connection: AsyncConnection, state: str | None, limit: int) -> list[Incident]:
-    query = select(incidents.c.value).order_by(incidents.c.number.desc()).limit(limit)
-    return await _many(connection, query.where(incidents.c.state == state) if state else query, Incident)
-
-
-async def incident_facts(connection: AsyncConnection, incident_id: str) -> Facts | None:
-    return await _one(connection, facts, facts.c.incident_id == incident_id, Facts)
-
-
-async def keep_incident_facts(connection: AsyncConnection, found: Facts) -> Facts:
-    """Keep the facts unless there are some already, and return those that are kept: the first look counts."""
-    statement = upsert(facts).values(incident_id=found.incident_id, value=msgspec.json.encode(found))
-    await connection.execute(statement.on_conflict_do_nothing(index_elements=["incident_id"]))
-    return await incident_facts(connection, found.incident_id) or found
+    return await many(connection, select(deployments.c.value).where(deployments.c.deployment_id.in_(serving)), Deployment)
 
 
 # --- drills ---
 
 
 async def drill(connection: AsyncConnection, drill_id: str) -> Drill | None:
-    return await _one(connection, drills, drills.c.drill_id == drill_id, Drill)
+    return await one(connection, drills, drills.c.drill_id == drill_id, Drill)
 
 
 async def add_drill(connection: AsyncConnection, item: Drill) -> None:
@@ -398,4 +275,4 @@ async def add_drill(connection: AsyncConnection, item: Drill) -> None:
 
 async def last_drills(connection: AsyncConnection) -> list[Drill]:
     newest = select(func.max(drills.c.number)).group_by(drills.c.service, drills.c.environment)
-    return await _many(connection, select(drills.c.value).where(drills.c.number.in_(newest)), Drill)
+    return await many(connection, select(drills.c.value).where(drills.c.number.in_(newest)), Drill)

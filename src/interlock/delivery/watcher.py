@@ -8,14 +8,14 @@ import structlog
 
 from interlock.core.clock import Clock
 from interlock.core.scope import Scope
-from interlock.delivery.drift_observer import LookUnderWay
-from interlock.delivery.evidence import told
-from interlock.delivery.incidents import Incidents
+from interlock.delivery.drift.observer import LookUnderWay
+from interlock.delivery.incidents.evidence import told
+from interlock.delivery.incidents.record import Incidents
+from interlock.delivery.judging.probing import Observer, Sharing
+from interlock.delivery.judging.watch import Judgement, Sample, Thresholds, is_its_own, judge, merge
 from interlock.delivery.model import Deployment, Incident
 from interlock.delivery.parked import Parked, Waiting
-from interlock.delivery.probing import Observer, Sharing
 from interlock.delivery.service import Delivery
-from interlock.delivery.watch import Judgement, Sample, Thresholds, is_its_own, judge, merge
 from interlock.sources.model import HealthCheck
 
 log = structlog.get_logger(__name__)

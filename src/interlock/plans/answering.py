@@ -5,13 +5,13 @@ from dataclasses import replace
 from interlock.core.clock import Clock
 from interlock.core.errors import Forbidden
 from interlock.core.scope import Scope
-from interlock.delivery.analysing import ABORT, LOOK_AGAIN
-from interlock.delivery.drift_record import SUBJECT as DRIFT
+from interlock.delivery.drift.record import SUBJECT as DRIFT
 from interlock.delivery.environments import Environments
+from interlock.delivery.steps.analysing import ABORT, LOOK_AGAIN
 from interlock.inbox.model import Item
 from interlock.inbox.service import Inbox
-from interlock.plans.approval import ApprovalRules
-from interlock.plans.demands import Demands
+from interlock.plans.deciding.approval import ApprovalRules
+from interlock.plans.deciding.demands import Demands
 from interlock.plans.launching import MAIN
 from interlock.plans.service import Plans
 from interlock.plans.shelf import Shelf

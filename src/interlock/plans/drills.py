@@ -2,7 +2,7 @@
 
 from interlock.core.errors import Conflict
 from interlock.core.scope import Scope
-from interlock.delivery.incidents import Incidents
+from interlock.delivery.incidents.record import Incidents
 from interlock.delivery.model import Release
 from interlock.delivery.service import Delivery
 

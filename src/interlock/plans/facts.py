@@ -4,8 +4,8 @@ import msgspec
 
 from interlock.core.addresses import LOCAL
 from interlock.core.errors import Invalid
-from interlock.delivery.inputs import Place
 from interlock.delivery.model import Deployment, Release
+from interlock.delivery.steps.inputs import Place
 from interlock.plans.model import Action, Pin
 from interlock.sources.model import Analysis, Finding, WatchPolicy
 from interlock.sources.ports import Ref
@@ -44,8 +44,10 @@ class ImagePlan(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""
     ignore: str | None = None
     container_port: int | None = None
+    bases: dict[str, str] = {}
+    """Name -> id of the base images that the engine has."""
     findings: tuple[Finding, ...] = ()
-    """What its builder will make of the Dockerfile."""
+    """What its builder will make of the Dockerfile, and which base images are not pinned."""
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,14 +3,14 @@
 from typing import Any
 
 from interlock.core.scope import Scope
-from interlock.delivery.incidents import Incidents
+from interlock.delivery.incidents.record import Incidents
 from interlock.delivery.model import Deployment
 from interlock.delivery.service import Delivery
 from interlock.events.model import Envelope
+from interlock.plans.deciding.queue import Queue
 from interlock.plans.launching import HEAL, MAIN, Launching, environment_of
 from interlock.plans.model import PlanContent, PlanState
 from interlock.plans.outcome import what_is_now
-from interlock.plans.queue import Queue
 from interlock.plans.service import Plans
 from interlock.runs.model import RunState, RunStatus, TaskStatus
 from interlock.runs.service import Runs

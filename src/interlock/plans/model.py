@@ -152,7 +152,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     post_steps: tuple[str, ...] = ()
     constraints: dict[str, Any] = {}
     estimate_s: float = 0.0
-    needs_approval: bool = True
     approvals: tuple[Approval, ...] = ()
     waits: Literal["", "window", "turn"] = ""
     """What an approved plan waits for before it starts by itself; ``reason`` says it in words."""

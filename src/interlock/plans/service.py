@@ -11,12 +11,12 @@ from interlock.db.database import Database
 from interlock.events.service import Events
 from interlock.inbox.service import Inbox
 from interlock.plans import contracts, store
-from interlock.plans.approval import ApprovalRules, decode
-from interlock.plans.deciding import Deciding
-from interlock.plans.demands import Demands
-from interlock.plans.estimates import durations
+from interlock.plans.deciding.approval import ApprovalRules, decode
+from interlock.plans.deciding.decisions import Deciding
+from interlock.plans.deciding.demands import Demands
+from interlock.plans.drafting.estimates import durations
+from interlock.plans.drafting.proposing import Draft, Proposing
 from interlock.plans.model import APPROVED, ENDED, Plan, PlanContent, PlanState, is_under_way, may_become
-from interlock.plans.proposing import Draft, Proposing
 from interlock.plans.shelf import Shelf
 from interlock.plans.words.model import Question, Understood
 from interlock.runs.service import Runs

@@ -7,7 +7,7 @@ serves is another deployment then, there is nothing left to bring back.
 from interlock.core.errors import InterlockError
 from interlock.core.scope import Scope
 from interlock.db.database import Database
-from interlock.delivery.incidents import Incidents
+from interlock.delivery.incidents.record import Incidents
 from interlock.delivery.model import Deployment, Incident
 from interlock.delivery.service import Delivery
 from interlock.events.model import Envelope

@@ -1,11 +1,11 @@
-"""What of a repository's own Dockerfile an engine cannot build: text in, findings out. Pure.
+"""What a Dockerfile says: which images it begins with, and what of it an engine cannot build. Pure.
 
 Images are built through the API that engines share, and there Docker has its first builder alone: what came with BuildKit is
 refused in the middle of a build, or taken for something else.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from interlock.sources.model import Finding
 
@@ -17,6 +17,9 @@ _ONLY_BUILDKIT: dict[str, frozenset[str]] = {
     "COPY": frozenset({"chmod", "link", "parents", "exclude"}),
     "ADD": frozenset({"chmod", "link", "checksum", "keep-git-dir", "exclude", "unpack"}),
 }
+_REFERENCE = re.compile(r"[A-Za-z0-9]+(?:(?:[.:/@]|__?|-+)[A-Za-z0-9]+)*")
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::-([^}$]*))?\})")
+_NOTHING = "scratch"
 _HINT = "write it without, or have Podman as the engine, which knows it"
 
 
@@ -34,6 +37,51 @@ def unbuildable(text: str | None, path: str) -> tuple[Finding, ...]:
         _error("needs_buildkit", f"{feature} needs BuildKit, with which images are not built here", f"{path}:{line}", _HINT)
         for feature, line in found.items()
     )
+
+
+def base_images(text: str) -> tuple[str, ...]:
+    """The images that a Dockerfile takes from outside, in its order and as it names them, with the defaults of its arguments.
+
+    A name that only the builder can know, such as one with an argument that has no default, keeps its ``$``.
+    """
+    arguments: dict[str, str] = {}
+    stages: list[str] = []
+    found: list[str] = []
+    for _, words in _instructions(text):
+        name, flags, rest = _parted(words)
+        taken = flags.get("from", "")
+        if name == "FROM" and rest:
+            taken = _VARIABLE.sub(lambda used: _value(used, arguments), rest[0])
+        elif name == "ARG" and not stages:
+            # Behind the first stage they are a stage's own, and name no image.
+            arguments.update((key, value) for key, given, value in (word.partition("=") for word in rest) if given)
+        is_own = taken.lower() in {_NOTHING, *stages} or (name != "FROM" and taken.isdecimal())
+        if taken and not is_own:
+            found.append(taken)
+        if name == "FROM" and rest:
+            stages.append(rest[2].lower() if len(rest) == 3 else "")
+    return tuple(dict.fromkeys(found))
+
+
+def is_reference(name: str) -> bool:
+    """Whether this can name an image."""
+    return bool(_REFERENCE.fullmatch(name))
+
+
+def _value(used: re.Match[str], arguments: Mapping[str, str]) -> str:
+    value = arguments.get(used[1] or used[2]) or used[3]
+    return used[0] if value is None else value.strip("\"'")
+
+
+def _parted(words: list[str]) -> tuple[str, dict[str, str], list[str]]:
+    """An instruction's name, its flags and what follows them."""
+    flags: dict[str, str] = {}
+    for number, word in enumerate(words[1:], 1):
+        if not word.startswith("--"):
+            return words[0].upper(), flags, words[number:]
+        name, _, value = word[2:].partition("=")
+        flags[name] = value
+    return words[0].upper(), flags, []
 
 
 def _instructions(text: str) -> Iterator[tuple[int, list[str]]]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from interlock.core.scope import Scope
-from interlock.delivery.drift_observer import problems
+from interlock.delivery.drift.observer import problems
 from interlock.delivery.model import Drill, Route
 from interlock.faces.http.services import Services
 from interlock.faces.http.shapes import plain

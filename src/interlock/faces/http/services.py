@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from interlock.audit.service import Audit
-from interlock.delivery.capturing import Capturing
-from interlock.delivery.drift_observer import DriftObserver
-from interlock.delivery.drift_record import DriftRecord
+from interlock.delivery.drift.observer import DriftObserver
+from interlock.delivery.drift.record import DriftRecord
 from interlock.delivery.drills import Drills
 from interlock.delivery.environments import Environments
-from interlock.delivery.incidents import Incidents
-from interlock.delivery.logs import Logs
-from interlock.delivery.probing import Observer
+from interlock.delivery.incidents.capturing import Capturing
+from interlock.delivery.incidents.record import Incidents
+from interlock.delivery.judging.probing import Observer
+from interlock.delivery.logs.reading import Logs
+from interlock.delivery.logs.tasks import TaskLogs
 from interlock.delivery.service import Delivery
 from interlock.delivery.targets import Targets
-from interlock.delivery.task_logs import TaskLogs
 from interlock.events.service import Events
 from interlock.inbox.service import Inbox
 from interlock.notifications.service import Notifications

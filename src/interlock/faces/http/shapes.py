@@ -7,7 +7,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from interlock.core.clock import from_text
-from interlock.delivery.drift import PlaceDrift
+from interlock.delivery.drift.comparison import PlaceDrift
 from interlock.plans.model import Plan, PlanContent
 from interlock.runs.model import RunState
 

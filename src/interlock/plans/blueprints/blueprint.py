@@ -7,8 +7,8 @@ import msgspec
 
 from interlock.core.addresses import LOCAL
 from interlock.core.errors import Invalid
-from interlock.delivery.inputs import Place
 from interlock.delivery.model import Deployment, Instance
+from interlock.delivery.steps.inputs import Place
 from interlock.plans.facts import EnvironmentFacts, Facts
 from interlock.runs.graph import Retry, TaskGraph, TaskSpec
 from interlock.sources.model import Recipe

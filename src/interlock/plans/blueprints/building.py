@@ -50,6 +50,7 @@ def _image(plan: Blueprint, after: str) -> tuple[str, dict[str, Any]]:
         "dockerfile": image.dockerfile,
         "dockerfile_text": image.text,
         "ignore_text": image.ignore,
+        "bases": image.bases,
         "labels": {"interlock.service": facts.service, "interlock.release": facts.release_id, "interlock.plan": facts.plan_id},
         "timeout_s": facts.command_timeout_s,
     }

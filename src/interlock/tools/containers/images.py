@@ -31,6 +31,8 @@ class BuildInput(msgspec.Struct, frozen=True, kw_only=True):
     dockerfile: str = "Dockerfile"
     dockerfile_text: str = ""
     ignore_text: str | None = None
+    bases: dict[str, str] = {}
+    """Name -> id of the images that it begins with, as they were when it was approved."""
     arguments: dict[str, str] = {}
     labels: dict[str, str] = {}
     timeout_s: float = 1800.0
@@ -47,7 +49,8 @@ class BuiltImage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BuildImage:
-    """``image.build``: raises Conflict ``build_failed`` with the end of the output."""
+    """``image.build``: raises Conflict ``build_failed`` with the end of the output, ``base_changed`` where a base image is not
+    what was approved."""
 
     name = "image.build"
     effect = Effect.WRITE
@@ -77,11 +80,20 @@ class BuildImage:
             labels=arguments.labels | {KEY_LABEL: call.key},
             timeout_s=arguments.timeout_s,
         )
+        await self._check_bases(arguments.bases)
         image_id = await self._engine.build(spec, take)
         found = await self._engine.image(image_id)
         if found is None:
             raise Conflict("image_missing", f"{reference} was built and is gone", where=call.task_id)
         return _built(found, reference, tail)
+
+    async def _check_bases(self, bases: dict[str, str]) -> None:
+        for name, pinned in bases.items():
+            found = await self._engine.image(name)
+            if found is None or found.image_id != pinned:
+                now = "is not on the engine any more" if found is None else f"is {found.image_id[:19]} by now"
+                message = f"the base image {name} {now}; approved was {pinned[:19]}"
+                raise Conflict("base_changed", message, where=name, hint="make a new plan")
 
     async def probe(self, call: Call, arguments: BuildInput) -> Probe:
         reference = _built_reference(call, arguments)

@@ -9,7 +9,6 @@ from interlock.faces.http.board import board
 from interlock.faces.http.routes.plans import Limit
 from interlock.faces.http.shapes import AddService, Page, Watch, drift_body, plain
 from interlock.sources.model import WatchPolicy
-from interlock.tenancy.model import check_owner
 
 router = APIRouter(tags=["delivery"])
 
@@ -17,7 +16,7 @@ router = APIRouter(tags=["delivery"])
 @router.post("/services", status_code=201, summary="Register a service")
 async def add_service(body: AddService, scope: CallerScope, services: TheServices) -> dict[str, Any]:
     """The repository is fetched first: one that cannot be reached is not registered."""
-    check_owner(scope, "register services")
+    await services.tenancy.require_owner(scope, "register services")
     await services.sources.sync(scope, body.repository)
     service = await services.delivery.add_service(scope, body.name, body.repository)
     routes = [route for route in await services.delivery.routes(scope) if route.service == service.name]

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Response
 
-from interlock.delivery.incident_report import markdown
+from interlock.delivery.incidents.report import markdown
 from interlock.faces.http.access import CallerScope, TheServices
 from interlock.faces.http.routes.plans import Limit
 from interlock.faces.http.shapes import AcknowledgeIncident, NoteIncident, Page, ResolveIncident, plain

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Depends, Header, Query
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from interlock.core.scope import Scope
-from interlock.delivery.log_places import LogQuery
-from interlock.delivery.logs import CHUNK_BYTES, MAX_BYTES, MAX_LINES
+from interlock.delivery.logs.places import LogQuery
+from interlock.delivery.logs.reading import CHUNK_BYTES, MAX_BYTES, MAX_LINES
 from interlock.faces.http.access import CallerScope, TheServices
 from interlock.faces.http.holding import CallerToken, while_valid
 from interlock.faces.http.services import Services

@@ -21,7 +21,7 @@ from interlock.faces.http.shapes import (
     plain,
     plan_body,
 )
-from interlock.plans.proposing import Draft
+from interlock.plans.drafting.proposing import Draft
 from interlock.plans.words.model import Question
 
 router = APIRouter(tags=["plans"])
