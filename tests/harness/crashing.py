@@ -141,7 +141,7 @@ def main(folder: Path, seed: int, kills: int, tasks: list[TaskSpec]) -> dict[str
         if killed < kills and chance.random() < 0.6:
             passes_left = chance.randrange(12)
         elif killed < kills:
-            life_s = 0.02 + chance.random() * 0.08
+            life_s = 0.01 + chance.random() * 0.03
         began = time.monotonic()
         code = fork_engine(folder, passes_left, life_s, tasks)
         if code != -signal.SIGKILL:

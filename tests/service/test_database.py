@@ -16,7 +16,7 @@ from harness.engine import make_tables
 from interlock.core.errors import Conflict, Invalid, Unavailable
 from interlock.core.scope import Scope
 from interlock.db.database import CONTROL, Database
-from interlock.db.session import Session
+from interlock.db.session import Session, Turn
 from interlock.events import store
 
 SLOW_QUERY = text("with recursive c(x) as (select 1 union all select x + 1 from c where x < 30000) select max(x) from c")
@@ -78,8 +78,8 @@ async def test_an_exception_undoes_the_turn_and_what_was_to_follow(database, sco
 
 
 async def test_a_hook_that_fails_undoes_the_turn(database, scope):
-    async def refuse(session: Session) -> None:
-        if session.scope.principal == "user:bad":
+    def refuse(turn: Turn) -> None:
+        if turn.scope.principal == "user:bad":
             raise Conflict("unsealed", "no seal")
 
     database.before_commit(refuse)

@@ -105,6 +105,15 @@ async def test_a_plan_has_one_run_for_each_role(engine):
     assert await engine.journal.unfinished() == ["run_1", "run_3"]
 
 
+async def test_a_run_that_is_made_twice_keeps_on_while_the_second_one_is_refused(engine):
+    epoch = await create(engine)
+    outcomes = await asyncio.gather(
+        create(engine), engine.journal.append("run_1", epoch, 2, report("kept")), create(engine), return_exceptions=True
+    )
+    assert [getattr(outcome, "code", outcome) for outcome in outcomes] == ["run_exists", None, "run_exists"]
+    assert await messages(engine) == ["kept"]
+
+
 async def test_the_list_of_runs_follows_the_journal(engine):
     epoch = await create(engine)
     await engine.journal.append("run_1", epoch, 2, [m.RunStarted(at=AT), *report("x")])

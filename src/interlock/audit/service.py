@@ -12,7 +12,7 @@ from interlock.core.clock import Clock, to_text
 from interlock.core.scope import Scope
 from interlock.core.signing import Signer
 from interlock.db.database import Database
-from interlock.db.session import Recorded, Session
+from interlock.db.session import Recorded, Turn
 
 PAGE = 500
 LOWEST_POSITION = -(2**63)
@@ -28,18 +28,18 @@ class Audit:
         self._signer = signer
         self._feeds = feeds
 
-    async def seal(self, session: Session) -> None:
+    def seal(self, turn: Turn) -> None:
         """Add the seal over what this transaction recorded; nothing when it recorded nothing."""
-        if not session.recorded:
+        if not turn.recorded:
             return
-        last = await store.last(session.connection)
+        last = store.last(turn.plain)
         seq, previous = (last.seq + 1, last.hash) if last else (1, GENESIS)
-        spans = tuple(_spans(session.recorded))
+        spans = tuple(_spans(turn.recorded))
         at = to_text(self._clock.now())
         sealed = seal_hash(seq, at, spans, previous)
-        signature = self._signer.sign(session.scope.tenant, sealed.encode())
+        signature = self._signer.sign(turn.scope.tenant, sealed.encode())
         seal = Seal(seq=seq, at=at, spans=spans, previous=previous, hash=sealed, signature=signature)
-        await store.append(session.connection, seal)
+        store.append(turn.plain, seal)
 
     async def verify(self, scope: Scope, expected_head: str = "") -> Verdict:
         """Recompute the whole chain from the rows as they are now. ``expected_head``: a seal's hash that must be in it."""

@@ -3,11 +3,12 @@
 from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import Column, Integer, LargeBinary, Table, cast, func, insert, select
+from sqlalchemy import Column, Connection, Integer, LargeBinary, Table, cast, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from interlock.audit.model import Seal
 from interlock.db.database import tenant_metadata
+from interlock.db.prepared import Prepared
 
 seals = Table(
     "audit_seals",
@@ -24,16 +25,18 @@ class SealRow(NamedTuple):
     seal: bytes
 
 
+_LAST = Prepared(text("SELECT seal FROM audit_seals ORDER BY seq DESC LIMIT 1"))
+_APPEND = Prepared(insert(seals))
 _decoder = msgspec.json.Decoder(Seal)
 
 
-async def last(connection: AsyncConnection) -> Seal | None:
-    row = (await connection.execute(select(seals.c.seal).order_by(seals.c.seq.desc()).limit(1))).first()
+def last(connection: Connection) -> Seal | None:
+    row = _LAST.run(connection, {}).first()
     return None if row is None else _decoder.decode(row.seal)
 
 
-async def append(connection: AsyncConnection, seal: Seal) -> None:
-    await connection.execute(insert(seals).values(seq=seal.seq, seal=msgspec.json.encode(seal)))
+def append(connection: Connection, seal: Seal) -> None:
+    _APPEND.run(connection, {"seq": seal.seq, "seal": msgspec.json.encode(seal)})
 
 
 async def last_seq(connection: AsyncConnection) -> int:

@@ -1,7 +1,7 @@
 """Connections to SQLite that a cancelled task leaves in order."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from pathlib import Path
 from sqlite3 import Connection
@@ -32,13 +32,26 @@ class SteadyConnection(aiosqlite.Connection):
         work: Coroutine[Any, Any, T] = super()._execute(fn, *args, **kwargs)  # pyright: ignore[reportUnknownMemberType]
         return await _to_its_end(work)
 
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """Call ``work`` with the connection itself, in its thread: one change of threads for whatever it does there."""
+        return await self._execute(lambda: work(self._conn))
+
     async def _connect(self) -> aiosqlite.Connection:
         return await _to_its_end(super()._connect())
 
 
-async def connect(file: Path) -> aiosqlite.Connection:
-    """Open ``file``."""
-    return await SteadyConnection(partial(open_file, file))
+async def connect(file: Path, *pragmas: str) -> SteadyConnection:
+    """Open ``file`` for whoever says himself where a transaction begins."""
+    connection = SteadyConnection(partial(_open, file, pragmas))
+    await connection
+    return connection
+
+
+def _open(file: Path, pragmas: Iterable[str]) -> Connection:
+    connection = open_file(file, isolation_level=None)
+    for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", *pragmas):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
 
 
 def deliver_cancellation() -> None:

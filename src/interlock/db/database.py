@@ -9,20 +9,20 @@ import asyncio
 import contextlib
 import re
 import sqlite3
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
-from sqlalchemy import MetaData, event
+from sqlalchemy import Connection, Engine, MetaData, create_engine, event
 from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool, StaticPool
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, StaticPool
 
 from interlock.core.errors import Invalid, Unavailable
 from interlock.core.scope import Scope
-from interlock.db.connection import connect, deliver_cancellation
-from interlock.db.session import Session
+from interlock.db.connection import SteadyConnection, connect, deliver_cancellation
+from interlock.db.session import Session, Turn
 
 tenant_metadata = MetaData()
 """Tables that every tenant's namespace has; each slice's ``store.py`` adds its own."""
@@ -38,7 +38,9 @@ STORAGE = "storage"
 READERS = 4
 """Connections for reading that a namespace keeps open; at need it opens more."""
 
-BeforeCommit = Callable[[Session], Awaitable[None]]
+T = TypeVar("T")
+
+BeforeCommit = Callable[[Turn], None]
 
 # Codes of SQLite that mean "the storage does not take it now", not "the statement is wrong".
 _STORAGE_ERRORS = {
@@ -51,36 +53,68 @@ _STORAGE_ERRORS = {
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
-def _engine(file: Path, begin: str, pool: type[Pool], *pragmas: str, **options: Any) -> AsyncEngine:
-    engine = create_async_engine("sqlite+aiosqlite://", async_creator=partial(connect, file), poolclass=pool, **options)
-
-    def on_connect(connection: Any, _record: Any) -> None:
-        # The driver must not open transactions by itself: `begin` decides which kind it is.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", *pragmas):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    def on_begin(connection: Any) -> None:
-        connection.exec_driver_sql(begin)
-
-    event.listen(engine.sync_engine, "connect", on_connect)
-    event.listen(engine.sync_engine, "begin", on_begin)
-    return engine
+_QUICK: Any = {"pool_reset_on_return": None}
+"""Every transaction is ended where it was begun: there is nothing to undo when a connection is given back."""
 
 
 class _Namespace:
+    """One connection for whoever has the turn to write, and some for readers."""
+
     def __init__(self, file: Path) -> None:
         self.turns = asyncio.Lock()
-        self.writer = _engine(file, "BEGIN IMMEDIATE", StaticPool)
-        self.readers = _engine(file, "BEGIN", AsyncAdaptedQueuePool, "query_only=ON", pool_size=READERS, max_overflow=-1)
+        self._file = file
+        self._steady: SteadyConnection | None = None
+        self.writer = create_async_engine("sqlite+aiosqlite://", async_creator=self._open_writer, poolclass=StaticPool, **_QUICK)
+        self._plain: Connection | None = None
+        self.readers = create_async_engine(
+            "sqlite+aiosqlite://",
+            async_creator=partial(connect, file, "query_only=ON"),
+            poolclass=AsyncAdaptedQueuePool,
+            pool_size=READERS,
+            max_overflow=-1,
+            **_QUICK,
+        )
+        _begin_with(self.writer.sync_engine, "BEGIN IMMEDIATE")
+        _begin_with(self.readers.sync_engine, "BEGIN")
+
+    async def _open_writer(self) -> SteadyConnection:
+        self._steady = await connect(self._file)
+        return self._steady
+
+    async def transact(self, scope: Scope, work: Callable[[Turn], T], hooks: Callable[[Turn], None]) -> tuple[Turn, T]:
+        """One transaction in the writer's thread."""
+        if self._steady is None:
+            async with self.writer.connect():
+                pass
+        steady = cast("SteadyConnection", self._steady)
+        return await steady.run(partial(self._transact, scope, work, hooks))
+
+    def _transact(
+        self, scope: Scope, work: Callable[[Turn], T], hooks: Callable[[Turn], None], raw: sqlite3.Connection
+    ) -> tuple[Turn, T]:
+        if self._plain is None:
+            engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool, **_QUICK)
+            _begin_with(engine, "BEGIN IMMEDIATE")
+            self._plain = engine.connect()
+        with self._plain.begin():
+            turn = Turn(scope, self._plain)
+            done = work(turn)
+            hooks(turn)
+        return turn, done
 
     async def dispose(self) -> None:
         # Whoever has the turn ends it first.
         async with self.turns:
+            self._plain = self._steady = None
             await self.writer.dispose()
         await self.readers.dispose()
+
+
+def _begin_with(engine: Engine, statement: str) -> None:
+    def on_begin(connection: Connection) -> None:
+        connection.exec_driver_sql(statement)
+
+    event.listen(engine, "begin", on_begin)
 
 
 class Database:
@@ -124,11 +158,26 @@ class Database:
                         session = Session(scope, connection)
                         async with connection.begin():
                             yield session
-                            for hook in self._before_commit:
-                                await hook(session)
+                            await connection.run_sync(lambda _: self._seal(session))
                         session.committed()
         finally:
             deliver_cancellation()
+
+    async def transact(self, scope: Scope, work: Callable[[Turn], T]) -> T:
+        """The same for a plain function, which does all of its work in the writer's thread in one go."""
+        space = self._open(scope.tenant)
+        try:
+            async with space.turns:
+                with _storage_errors(self.file(scope.tenant)):
+                    turn, done = await space.transact(scope, work, self._seal)
+                    turn.committed()
+                    return done
+        finally:
+            deliver_cancellation()
+
+    def _seal(self, turn: Turn) -> None:
+        for hook in self._before_commit:
+            hook(turn)
 
     @contextlib.asynccontextmanager
     async def read(self, scope: Scope, namespace: str | None = None) -> AsyncGenerator[AsyncConnection]:

@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from interlock.core.scope import Scope
 from interlock.db.database import Database
-from interlock.db.session import Session
+from interlock.db.session import Turn
 
 Item = TypeVar("Item")
 Refusal = Exception | None
@@ -16,17 +17,15 @@ Refusal = Exception | None
 class GroupCommit(Generic[Item]):
     """Drains a queue of items into the writer: one transaction for all that wait, one fsync.
 
-    ``apply(session, items)`` writes them and returns, item by item, None or the error that refuses that item alone; what it
+    ``apply(turn, items)`` writes them and returns, item by item, None or the error that refuses that item alone; what it
     raises undoes and fails the whole group.
     """
 
-    def __init__(
-        self, database: Database, scope: Scope, apply: Callable[[Session, Sequence[Item]], Awaitable[Sequence[Refusal]]]
-    ) -> None:
+    def __init__(self, database: Database, scope: Scope, apply: Callable[[Turn, Sequence[Item]], Sequence[Refusal]]) -> None:
         self._database = database
         self._scope = scope
         self._apply = apply
-        self._waiting: list[tuple[Item, asyncio.Future[None]]] = []
+        self._waiting: deque[tuple[Item, asyncio.Future[None]]] = deque()
         self._flusher: asyncio.Task[None] | None = None
 
     def submit(self, item: Item) -> asyncio.Future[None]:
@@ -45,21 +44,26 @@ class GroupCommit(Generic[Item]):
     async def _flush(self) -> None:
         while self._waiting:
             group: list[tuple[Item, asyncio.Future[None]]] = []
+
+            def write(turn: Turn, group: list[tuple[Item, asyncio.Future[None]]] = group) -> Sequence[Refusal]:
+                # Taken inside the turn: whatever arrived while the previous group was committing joins this one.
+                self._take(group)
+                return self._apply(turn, [item for item, _ in group])
+
             try:
-                async with self._database.write(self._scope) as session:
-                    # Taken inside the turn: whatever arrived while the previous group was committing joins this one.
-                    group, self._waiting = self._waiting, []
-                    refusals = await self._apply(session, [item for item, _ in group])
+                refusals = await self._database.transact(self._scope, write)
             except Exception as error:
                 # A turn that could not even begin fails all that wait, else they would wait for ever.
-                group = group or self._take()
+                if not group:
+                    self._take(group)
                 refusals = [error] * len(group)
             for (_, future), refusal in zip(group, refusals, strict=True):
                 _settle(future, refusal)
 
-    def _take(self) -> list[tuple[Item, asyncio.Future[None]]]:
-        group, self._waiting = self._waiting, []
-        return group
+    def _take(self, group: list[tuple[Item, asyncio.Future[None]]]) -> None:
+        # Others go on queuing from the loop's thread meanwhile.
+        while self._waiting:
+            group.append(self._waiting.popleft())
 
 
 def _settle(future: asyncio.Future[None], refusal: Refusal) -> None:

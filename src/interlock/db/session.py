@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import cast
 
+from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from interlock.core.scope import Scope
@@ -18,11 +20,14 @@ class Recorded:
 
 
 @dataclass(slots=True)
-class Session:
-    """Bound to the namespace of ``scope.tenant``. Only `Database` makes one, and only `Database` commits it."""
+class Turn:
+    """A transaction as a plain function sees it, which does all of its work in one go.
+
+    Bound to the namespace of ``scope.tenant``. Only `Database` makes one, and only `Database` commits it.
+    """
 
     scope: Scope
-    connection: AsyncConnection
+    plain: Connection
     recorded: list[Recorded] = field(default_factory=list[Recorded])
     _after_commit: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
 
@@ -38,3 +43,13 @@ class Session:
         """Run the callbacks; called by `Database` alone."""
         for callback in self._after_commit:
             callback()
+
+
+class Session(Turn):
+    """A transaction in which a use case awaits one thing after the other: nothing but the database."""
+
+    __slots__ = ("connection",)
+
+    def __init__(self, scope: Scope, connection: AsyncConnection) -> None:
+        super().__init__(scope, cast("Connection", connection.sync_connection))
+        self.connection = connection

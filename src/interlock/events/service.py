@@ -116,7 +116,7 @@ class Events:
             project_id=project_id,
             data=msgspec.to_builtins(data),
         )
-        await store.append(session, envelope)
+        await session.connection.run_sync(lambda _: store.append(session, envelope))
         session.after_commit(self.wake)
         return envelope
 

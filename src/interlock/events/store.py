@@ -7,8 +7,10 @@ from sqlalchemy import Column, Integer, LargeBinary, String, Table, Text, cast, 
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from interlock.db import feeds
 from interlock.db.database import tenant_metadata
-from interlock.db.session import Session
+from interlock.db.prepared import Prepared
+from interlock.db.session import Session, Turn
 from interlock.events.model import Envelope
 
 FEED = "events"
@@ -16,11 +18,10 @@ FEED = "events"
 events = Table(
     "events",
     tenant_metadata,
-    Column("position", Integer, primary_key=True, autoincrement=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
     Column("event_type", String, nullable=False, index=True),
     Column("subject", String, nullable=False, index=True),
     Column("envelope", LargeBinary, nullable=False),
-    sqlite_autoincrement=True,
 )
 
 cursors = Table(
@@ -41,6 +42,7 @@ dead_letters = Table(
     Column("envelope", LargeBinary, nullable=False),
 )
 
+_APPEND = Prepared(insert(events))
 _decoder = msgspec.json.Decoder(Envelope)
 
 
@@ -49,12 +51,12 @@ def sealed(event_type: str, subject: str, envelope: bytes) -> bytes:
     return f"{event_type} {subject} ".encode() + envelope
 
 
-async def append(session: Session, envelope: Envelope) -> int:
+def append(turn: Turn, envelope: Envelope) -> int:
     content = msgspec.json.encode(envelope)
+    position = feeds.take(turn.plain, FEED, 1)
     row = {"event_type": envelope.event_type, "subject": envelope.subject, "envelope": content}
-    result = await session.connection.execute(insert(events).values(row).returning(events.c.position))
-    position = int(result.scalar_one())
-    session.record(FEED, position, sealed(envelope.event_type, envelope.subject, content))
+    _APPEND.run(turn.plain, row | {"position": position})
+    turn.record(FEED, position, sealed(envelope.event_type, envelope.subject, content))
     return position
 
 

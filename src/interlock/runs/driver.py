@@ -26,6 +26,10 @@ class LocalDriver:
         self._owner = owner
         self._max_concurrent_runs = max_concurrent_runs
         self._active: dict[str, ActiveRun] = {}
+        self._line: dict[str, ActiveRun] = {}
+        """The runs that wait for a slot, in the order of their submission."""
+        self._slots: set[str] = set()
+        """The runs that have one."""
         self._background: set[asyncio.Task[None]] = set()
         self._standing: dict[str, str] = {}
         self._is_stopping = False
@@ -109,25 +113,35 @@ class LocalDriver:
                 await active.apply(m.Adopt(at=self._now(), owner=self._owner, epoch=epoch))
 
     def _activate(self, state: m.RunState, epoch: int) -> ActiveRun:
-        return ActiveRun(state, epoch, self._equipment, self._ended, self._suspended)
+        active, run_id = ActiveRun(state, epoch, self._equipment, self._ended, self._suspended), state.run.run_id
+        if state.status is m.RunStatus.PENDING:
+            self._line[run_id] = active
+        else:
+            self._slots.add(run_id)
+        return active
 
     def _start_waiting(self) -> None:
-        free = self._max_concurrent_runs - self.active_runs()
-        waiting = [active for active in self._active.values() if active.state.status is m.RunStatus.PENDING]
-        for active in waiting[: max(0, free)]:
-            self._spawn(self._start(active))
+        while self._line and len(self._slots) < self._max_concurrent_runs:
+            run_id = next(iter(self._line))
+            self._slots.add(run_id)
+            self._spawn(self._start(self._line.pop(run_id)))
+
+    def _leave(self, run_id: str) -> ActiveRun | None:
+        self._line.pop(run_id, None)
+        self._slots.discard(run_id)
+        return self._active.pop(run_id, None)
 
     async def _start(self, active: ActiveRun) -> None:
         with contextlib.suppress(Suspended):
             await active.apply(m.Start(at=self._now()))
 
     def _ended(self, run_id: str) -> None:
-        self._active.pop(run_id, None)
+        self._leave(run_id)
         if not self._is_stopping:
             self._start_waiting()
 
     def _suspended(self, run_id: str, error: BaseException) -> None:
-        active = self._active.pop(run_id, None)
+        active = self._leave(run_id)
         if active is None or self._is_stopping:
             return
         closing = self._spawn(active.close())

@@ -5,13 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy.exc import IntegrityError
-
 from interlock.core.errors import Conflict, Unavailable
 from interlock.core.scope import Scope
 from interlock.db.database import Database
 from interlock.db.group import GroupCommit
-from interlock.db.session import Session
+from interlock.db.session import Turn
 from interlock.runs import store
 from interlock.runs.model import Run, RunEvent, RunFinished, RunStarted, RunStatus
 
@@ -23,6 +21,8 @@ class _Append:
     rows: Sequence[dict[str, Any]]
     status: tuple[RunStatus, str] | None
     """The run's new status and the time of its end, where the events change it."""
+    new: store.NewRun | None = None
+    """Of a run that is made by this append."""
 
     @property
     def place(self) -> tuple[int, int]:
@@ -40,17 +40,9 @@ class DatabaseJournal:
         self._group = GroupCommit[_Append](database, scope, self._apply)
 
     async def create(self, run: Run, events: Sequence[RunEvent], owner: str) -> int:
-        try:
-            async with self._database.write(self._scope) as session:
-                fields = {"run_id": run.run_id, "plan_id": run.plan_id, "role": run.role, "title": run.title}
-                fields["correlation_id"] = run.correlation_id
-                values = {"status": str(RunStatus.PENDING), "owner": owner, "epoch": 1, "submitted_at": events[0].at}
-                await store.add_run(session.connection, fields | values)
-                await store.append(session, _rows(run.run_id, 1, 1, events))
-                session.after_commit(lambda: self._on_commit({run.run_id}))
-        except IntegrityError as error:
-            raise Conflict("run_exists", f"the plan {run.plan_id} has its {run.role} run already") from error
-        return 1
+        new = store.NewRun(run=run, owner=owner, epoch=1, submitted_at=events[0].at)
+        await self._group.submit(_Append(run.run_id, new.epoch, _rows(run.run_id, new.epoch, 1, events), None, new))
+        return new.epoch
 
     def append(self, run_id: str, epoch: int, seq: int, events: Sequence[RunEvent]) -> asyncio.Future[None]:
         """Queued in the order of the calls, so that a run may append again before the first append is durable."""
@@ -60,22 +52,27 @@ class DatabaseJournal:
     async def drain(self) -> None:
         await self._group.drain()
 
-    async def _apply(self, session: Session, items: Sequence[_Append]) -> list[Exception | None]:
-        places = await store.places(session.connection, {item.run_id for item in items})
+    def _apply(self, turn: Turn, items: Sequence[_Append]) -> list[Exception | None]:
+        places: dict[str, tuple[int, int] | None] = {}
         refusals: list[Exception | None] = []
         accepted: list[_Append] = []
         for item in items:
-            refusal = _refusal(item, places.get(item.run_id))
+            if item.new is not None:
+                refusal = _create(turn, item.new)
+            else:
+                if item.run_id not in places:
+                    places[item.run_id] = store.place(turn.plain, item.run_id)
+                refusal = _refusal(item, places[item.run_id])
             refusals.append(refusal)
             if refusal is None:
                 accepted.append(item)
                 places[item.run_id] = (item.epoch, item.rows[-1]["seq"])
         if accepted:
-            await store.append(session, [row for item in accepted for row in item.rows])
+            store.append(turn, [row for item in accepted for row in item.rows])
         for item in accepted:
             if item.status is not None:
-                await store.set_status(session.connection, item.run_id, *item.status)
-        session.after_commit(lambda: self._on_commit({item.run_id for item in accepted}))
+                store.set_status(turn.plain, item.run_id, *item.status)
+        turn.after_commit(lambda: self._on_commit({item.run_id for item in accepted}))
         return refusals
 
     async def load(self, run_id: str) -> list[RunEvent]:
@@ -105,6 +102,12 @@ def _status_after(events: Sequence[RunEvent]) -> tuple[RunStatus, str] | None:
         case _:
             has_started = any(isinstance(event, RunStarted) for event in events)
             return (RunStatus.RUNNING, "") if has_started else None
+
+
+def _create(turn: Turn, new: store.NewRun) -> Exception | None:
+    if store.add_run(turn.plain, new):
+        return None
+    return Conflict("run_exists", f"the plan {new.run.plan_id} has its {new.run.role} run already")
 
 
 def _refusal(item: _Append, place: tuple[int, int] | None) -> Exception | None:

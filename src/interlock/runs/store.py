@@ -1,28 +1,33 @@
 """The journal: an append-only table of run events, and one row a run that says who may append to it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from sqlalchemy import (
     Column,
+    Connection,
     Integer,
     LargeBinary,
     RowMapping,
     String,
     Table,
     UniqueConstraint,
+    bindparam,
     cast,
     func,
     insert,
     select,
+    text,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from interlock.db import feeds
 from interlock.db.database import tenant_metadata
-from interlock.db.session import Session
-from interlock.runs.model import RUN_ENDED, RunEvent, RunStatus
+from interlock.db.prepared import Prepared
+from interlock.db.session import Turn
+from interlock.runs.model import RUN_ENDED, Run, RunEvent, RunStatus
 
 FEED = "run_events"
 
@@ -46,13 +51,12 @@ runs = Table(
 run_events = Table(
     "run_events",
     tenant_metadata,
-    Column("position", Integer, primary_key=True, autoincrement=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
     Column("run_id", String, nullable=False),
     Column("seq", Integer, nullable=False),
     Column("epoch", Integer, nullable=False),
     Column("event", LargeBinary, nullable=False),
     UniqueConstraint("run_id", "seq", name="one_event_for_each_place_in_a_run"),
-    sqlite_autoincrement=True,
 )
 
 decoder: msgspec.json.Decoder[RunEvent] = msgspec.json.Decoder(RunEvent)
@@ -64,15 +68,43 @@ def sealed(run_id: str, seq: int, epoch: int, event: bytes) -> bytes:
     return f"{run_id} {seq} {epoch} ".encode() + event
 
 
-async def add_run(connection: AsyncConnection, values: dict[str, Any]) -> None:
-    await connection.execute(insert(runs).values(values))
+class NewRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run, and who may append to it first."""
+
+    run: Run
+    owner: str
+    epoch: int
+    submitted_at: str
 
 
-async def places(connection: AsyncConnection, run_ids: Collection[str]) -> dict[str, tuple[int, int]]:
-    """For each run its epoch and the number of its last event."""
-    last = select(func.max(run_events.c.seq)).where(run_events.c.run_id == runs.c.run_id).scalar_subquery()
-    query = select(runs.c.run_id, runs.c.epoch, last.label("seq")).where(runs.c.run_id.in_(run_ids))
-    return {row.run_id: (row.epoch, row.seq) for row in (await connection.execute(query)).all()}
+_OF_RUN = ("run_id", "plan_id", "role", "title", "correlation_id")
+_ADD = Prepared(
+    text(
+        "INSERT INTO runs (run_id, plan_id, role, title, correlation_id, status, owner, epoch, submitted_at) VALUES"
+        " (:run_id, :plan_id, :role, :title, :correlation_id, :status, :owner, :epoch, :submitted_at) ON CONFLICT DO NOTHING"
+    )
+)
+
+
+def add_run(connection: Connection, new: NewRun) -> bool:
+    """Whether it was added: it is not where its id, or its role in its plan, is taken."""
+    values = {name: getattr(new.run, name) for name in _OF_RUN} | {"status": str(RunStatus.PENDING)}
+    values |= {"owner": new.owner, "epoch": new.epoch, "submitted_at": new.submitted_at}
+    return _ADD.run(connection, values).rowcount == 1
+
+
+_LAST_SEQ = select(func.max(run_events.c.seq)).where(run_events.c.run_id == runs.c.run_id).scalar_subquery()
+_PLACE = Prepared(select(runs.c.epoch, _LAST_SEQ.label("seq")).where(runs.c.run_id == bindparam("run_id")))
+_APPEND = Prepared(insert(run_events))
+_SET_STATUS = Prepared(
+    update(runs).where(runs.c.run_id == bindparam("which")).values(status=bindparam("status"), ended_at=bindparam("ended_at"))
+)
+
+
+def place(connection: Connection, run_id: str) -> tuple[int, int] | None:
+    """The run's epoch and the number of its last event; None where there is no such run."""
+    row = _PLACE.run(connection, {"run_id": run_id}).mappings().first()
+    return None if row is None else (row["epoch"], row["seq"])
 
 
 async def take_over(connection: AsyncConnection, run_id: str, owner: str) -> int:
@@ -81,15 +113,15 @@ async def take_over(connection: AsyncConnection, run_id: str, owner: str) -> int
     return int((await connection.execute(statement.returning(runs.c.epoch))).scalar_one())
 
 
-async def append(session: Session, rows: Sequence[dict[str, Any]]) -> None:
-    result = await session.connection.execute(insert(run_events).returning(run_events.c.position), rows)
-    # Positions are given out in the order of the rows; only the order in which they come back is not promised.
-    for row, position in zip(rows, sorted(result.scalars()), strict=True):
-        session.record(FEED, position, sealed(row["run_id"], row["seq"], row["epoch"], row["event"]))
+def append(turn: Turn, rows: Sequence[dict[str, Any]]) -> None:
+    first = feeds.take(turn.plain, FEED, len(rows))
+    _APPEND.run(turn.plain, [row | {"position": position} for position, row in enumerate(rows, first)])
+    for position, row in enumerate(rows, first):
+        turn.record(FEED, position, sealed(row["run_id"], row["seq"], row["epoch"], row["event"]))
 
 
-async def set_status(connection: AsyncConnection, run_id: str, status: RunStatus, ended_at: str) -> None:
-    await connection.execute(update(runs).where(runs.c.run_id == run_id).values(status=str(status), ended_at=ended_at))
+def set_status(connection: Connection, run_id: str, status: RunStatus, ended_at: str) -> None:
+    _SET_STATUS.run(connection, {"which": run_id, "status": str(status), "ended_at": ended_at})
 
 
 async def events(connection: AsyncConnection, run_id: str, after: int, limit: int | None = None) -> list[tuple[int, RunEvent]]:

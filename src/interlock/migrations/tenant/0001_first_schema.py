@@ -74,15 +74,20 @@ def upgrade() -> None:
     )
     op.create_table(
         "events",
-        sa.Column("position", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("position", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("event_type", sa.String(), nullable=False),
         sa.Column("subject", sa.String(), nullable=False),
         sa.Column("envelope", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("position"),
-        sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_events_event_type"), "events", ["event_type"], unique=False)
     op.create_index(op.f("ix_events_subject"), "events", ["subject"], unique=False)
+    op.create_table(
+        "feeds",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
     op.create_table(
         "inbox_items",
         sa.Column("number", sa.Integer(), autoincrement=True, nullable=False),
@@ -200,14 +205,13 @@ def upgrade() -> None:
     )
     op.create_table(
         "run_events",
-        sa.Column("position", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("position", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("run_id", sa.String(), nullable=False),
         sa.Column("seq", sa.Integer(), nullable=False),
         sa.Column("epoch", sa.Integer(), nullable=False),
         sa.Column("event", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("position"),
         sa.UniqueConstraint("run_id", "seq", name="one_event_for_each_place_in_a_run"),
-        sqlite_autoincrement=True,
     )
     op.create_table(
         "runs",
