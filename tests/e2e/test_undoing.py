@@ -91,6 +91,26 @@ async def test_a_failure_after_the_migrations_undoes_them_once_the_old_one_serve
     assert run["summary"]["left"] == []
     assert {"migrate-staging-1", "migrate-staging-2", "start-staging", "switch-staging"} <= set(run["summary"]["undone"])
     assert "staging was brought back to v1.0.0; undone: migrate-staging-1, migrate-staging-2" in await reason(plane, run)
+    await check_report(plane, run)
+
+
+async def check_report(plane: Plane, run: dict[str, Any]) -> None:
+    """What is told of the run is what was seen of it."""
+    report = await plane.get(f"/runs/{run['run_id']}/report")
+    assert (report["status"], report["asked"]) == ("rolled_back", (await plane.get(f"/plans/{run['plan_id']}"))["text"])
+    assert (report["requested_by"], report["approved_by"]) == ("user:owner", ["user:owner"])
+    assert "staging was brought back to v1.0.0" in report["outcome"]
+    assert [(item["task"], item["code"], item["is_final"]) for item in report["failures"]] == [
+        ("smoke-staging", "smoke_tests_failed", True)
+    ]
+    steps = {step["task"]: step["status"] for step in report["steps"]}
+    assert steps == statuses(run)
+    assert report["costs"]["effects"] == len(run["effects"]) > 0
+    assert report["costs"]["duration_s"] == run["duration_s"]
+    (made,) = [item["name"] for item in report["artifacts"] if item["kind"] == "release"]
+    assert made in [item["release_id"] for item in (await plane.get("/releases"))["items"]]
+    for link in {item["link"] for item in report["artifacts"] if item["link"]}:
+        await plane.get(link)
 
 
 async def test_a_migration_that_fails_itself_is_undone_as_well_and_nothing_was_started(plane: Plane, sample: Sample) -> None:

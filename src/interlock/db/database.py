@@ -64,7 +64,9 @@ class _Namespace:
         self.turns = asyncio.Lock()
         self._file = file
         self._steady: SteadyConnection | None = None
-        self.writer = create_async_engine("sqlite+aiosqlite://", async_creator=self._open_writer, poolclass=StaticPool, **_QUICK)
+        self.writer = create_async_engine(
+            "sqlite+aiosqlite://", async_creator=self._open_writer, poolclass=StaticPool, **_QUICK
+        )
         self._plain: Connection | None = None
         self.readers = create_async_engine(
             "sqlite+aiosqlite://",

@@ -17,6 +17,7 @@ from interlock.plans.deciding.demands import Demands
 from interlock.plans.drafting.estimates import durations
 from interlock.plans.drafting.proposing import Draft, Proposing
 from interlock.plans.model import APPROVED, ENDED, Plan, PlanContent, PlanState, is_under_way, may_become
+from interlock.plans.report import RunReport, report_of
 from interlock.plans.shelf import Shelf
 from interlock.plans.words.model import Question, Understood
 from interlock.runs.service import Runs
@@ -110,6 +111,12 @@ class Plans:
     async def raw_content(self, scope: Scope, plan_id: str) -> bytes:
         """The bytes of the content as they are stored; the id may be `LATEST`. Raises NotFound ``plan``."""
         return (await self._shelf.stored(scope, await self._shelf.resolved(scope, plan_id))).content
+
+    async def report(self, scope: Scope, run_id: str) -> RunReport:
+        """What a run was asked for, did, changed, failed at, took and left. Raises NotFound ``run``."""
+        state, events = await self._runs.history(scope, run_id)
+        plan, content = await self.get(scope, state.run.plan_id)
+        return report_of(plan, content, state, events)
 
     async def listing(
         self, scope: Scope, *, service: str | None = None, state: str | None = None, before: int | None = None, limit: int = 50

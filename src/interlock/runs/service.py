@@ -65,12 +65,17 @@ class Runs:
 
     async def get(self, scope: Scope, run_id: str) -> m.RunState:
         """The state of a run, from its journal. Raises NotFound."""
+        return (await self.history(scope, run_id))[0]
+
+    async def history(self, scope: Scope, run_id: str) -> tuple[m.RunState, list[m.RunEvent]]:
+        """The state of a run, and every event that led to it, oldest first. Raises NotFound."""
         await self._summary(scope, run_id)
         async with self._database.read(scope) as connection:
-            state = fold(event for _, event in await store.events(connection, run_id, 0))
+            events = [event for _, event in await store.events(connection, run_id, 0)]
+        state = fold(events)
         if state is None:
             raise NotFound("run", f"there is no run {run_id}")
-        return state
+        return state, events
 
     async def listing(
         self, scope: Scope, *, plan_id: str | None = None, before: int | None = None, limit: int = 50

@@ -1,6 +1,5 @@
 """The report of an incident: a pure function of what is on record, and its Markdown. No model has a part in it."""
 
-import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -8,14 +7,13 @@ from typing import Any
 import msgspec
 
 from interlock.core.clock import from_text
+from interlock.core.markdown import plain_line, table, time_span
 from interlock.delivery.incidents.cause import Statement, draft
 from interlock.delivery.incidents.evidence import Compared, compared
 from interlock.delivery.incidents.facts import Facts
 from interlock.delivery.logs.clusters import mask
 from interlock.delivery.model import Incident
 from interlock.events.model import Envelope
-
-MAX_TEXT = 600
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,11 +181,11 @@ def _impact_part(impact: Impact) -> list[str]:
     over = impact.resolved_at or "not resolved yet"
     seen = "not observed" if impact.requests is None else str(impact.requests)
     failed = "not observed" if impact.errors is None else str(impact.errors)
-    traffic = "no traffic" if impact.with_traffic_s is None else _span(impact.with_traffic_s)
+    traffic = "no traffic" if impact.with_traffic_s is None else time_span(impact.with_traffic_s)
     rows = [
         ("opened", impact.opened_at),
         ("resolved", over),
-        ("duration", _span(impact.duration_s)),
+        ("duration", time_span(impact.duration_s)),
         ("from the first traffic to the end", traffic),
         ("requests in the window that was judged", seen),
         ("of them answered with 5xx, as sampled", failed),
@@ -261,25 +259,12 @@ def _missing_part(facts: Facts) -> list[str]:
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    lines = [f"| {' | '.join(headings)} |", f"|{'---|' * len(headings)}"]
-    return [*lines, *(f"| {' | '.join(md(cell) for cell in row)} |" for row in rows)]
+    return table(headings, ([md(cell) for cell in row] for row in rows))
 
 
 def md(text: str) -> str:
-    """``text`` as one line of plain Markdown: nothing in it is markup, HTML, a link or another cell."""
-    flat = re.sub(r"\s+", " ", "".join(letter if letter.isprintable() else " " for letter in mask(text))).strip()
-    if len(flat) > MAX_TEXT:
-        flat = flat[: MAX_TEXT - 1] + "…"
-    flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|~#!])", r"\\\1", flat).replace("://", "&#58;//")
-
-
-def _span(seconds: float) -> str:
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s"
-    hours, rest = divmod(whole, 3600)
-    return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"
+    """``text`` as one line of plain Markdown, without what looks like a secret."""
+    return plain_line(mask(text))
 
 
 def _capital(text: str) -> str:

@@ -28,6 +28,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     "Runs": {
         "runs": Entry("runs:runs", "List runs, newest first."),
         "watch": Entry("runs:watch", "Follow a run, live, until it ends."),
+        "report": Entry("runs:report", "Write the report of a run as Markdown."),
         "cancel": Entry("runs:cancel", "End a run; what it changed is brought back."),
     },
     "What is delivered": {

@@ -1,16 +1,14 @@
 """Incidents: what went wrong, who takes care of it, and the report."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from interlock.core.clock import SystemClock
-from interlock.core.errors import Invalid
 from interlock.faces.cli.api import api_of
 from interlock.faces.cli.options import AsJson, Limit
-from interlock.faces.cli.output import show, show_exactly, show_json
-from interlock.faces.cli.text import clean
+from interlock.faces.cli.output import show, show_json
+from interlock.faces.cli.reports import Output, write_report
 from interlock.faces.cli.views import incidents as views
 
 Incident = Annotated[str, typer.Argument(metavar="INCIDENT", help="The incident's id.")]
@@ -70,20 +68,8 @@ def note(
 def export(
     ctx: typer.Context,
     incident: Incident,
-    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write it; the terminal by default.")] = None,
+    output: Output = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the report as Markdown: impact, cause, evidence, what changed, log, timeline. With `--json` as data."""
-    api = api_of(ctx)
-    if as_json:
-        show_json(api.get("incidents", incident, "report"))
-        return
-    content = api.content("incidents", incident, "report", format="markdown")
-    if output is None:
-        show_exactly(content)
-        return
-    try:
-        output.write_bytes(content)
-    except OSError as error:
-        raise Invalid("file", f"it cannot be written: {error.strerror}", where=str(output)) from error
-    typer.echo(f"{clean(str(output))}: the report of {clean(incident)}")
+    write_report(api_of(ctx), "incidents", incident, output, as_json=as_json)

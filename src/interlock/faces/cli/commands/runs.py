@@ -8,6 +8,7 @@ from interlock.core.clock import SystemClock
 from interlock.faces.cli.api import api_of
 from interlock.faces.cli.options import AsJson, Limit
 from interlock.faces.cli.output import show
+from interlock.faces.cli.reports import Output, write_report
 from interlock.faces.cli.views.run import run_cancelled
 from interlock.faces.cli.views.run import runs as runs_view
 from interlock.faces.cli.watching import run_named, watch_to_the_end
@@ -33,6 +34,12 @@ def watch(
     the run alone.
     """
     raise typer.Exit(watch_to_the_end(api_of(ctx), run_id, is_plain=plain, as_json=as_json))
+
+
+def report(ctx: typer.Context, run_id: RunId, output: Output = None, as_json: AsJson = False) -> None:
+    """Write the report of a run as Markdown: what was asked, done, changed, failed, left, and what it took."""
+    api = api_of(ctx)
+    write_report(api, "runs", run_named(api, run_id), output, as_json=as_json)
 
 
 def cancel(

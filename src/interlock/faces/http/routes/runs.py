@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Query, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from interlock.core.scope import Scope
@@ -14,6 +14,7 @@ from interlock.faces.http.holding import CallerToken, while_valid
 from interlock.faces.http.routes.plans import Limit, number_of
 from interlock.faces.http.services import Services
 from interlock.faces.http.shapes import CancelRun, Page, plain, run_body
+from interlock.plans.report import markdown
 from interlock.runs.wording import face_type
 
 router = APIRouter(tags=["runs"])
@@ -35,6 +36,19 @@ async def list_runs(
 @router.get("/runs/{run_id}", summary="A run with its tasks and effects")
 async def get_run(run_id: str, scope: CallerScope, services: TheServices) -> dict[str, Any]:
     return run_body(await services.runs.get(scope, run_id))
+
+
+@router.get("/runs/{run_id}/report", summary="The report: what was asked, done, changed, failed, left, and what it took")
+async def get_report(
+    run_id: str,
+    scope: CallerScope,
+    services: TheServices,
+    format: Literal["json", "markdown"] = "json",  # noqa: A002
+) -> Any:
+    report = await services.plans.report(scope, run_id)
+    if format == "markdown":
+        return Response(markdown(report), media_type="text/markdown; charset=utf-8")
+    return plain(report)
 
 
 @router.post("/runs/{run_id}/cancel", summary="End a run; what it changed is brought back")

@@ -1,0 +1,113 @@
+"""The report of a run: a pure function of its plan and its journal."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from harness.engine import run_of, task
+from interlock.core.errors import Forbidden
+from interlock.plans.model import Approval, Change, Plan
+from interlock.plans.report import RunReport, markdown, report_of
+from interlock.runs import model as m
+from interlock.runs.decide import Scheduler, decide
+from interlock.runs.evolve import fold
+from interlock.runs.graph import Retry
+
+EVIL = "<script>alert(1)</script> [x](http://evil.example) | `"
+APPROVAL = Approval(by="user:maria", at="", content_hash="", signature="")
+PLAN = Plan(
+    **dict.fromkeys(("content_hash", "created_at", "expires_at"), ""),
+    plan_id="plan_1",
+    state="failed",
+    action="deploy",
+    service="shop",
+    environments=("staging",),
+    version="v2",
+    text=f"deploy shop v2 to staging {EVIL}",
+    requested_by="user:owner",
+    tier=1,
+    approvals=(APPROVAL,),
+    changes=(Change(environment="staging", now="v1", then="v2", url="", rollback="v1, checked"),),
+)
+CONTENT: Any = SimpleNamespace(pins=())
+
+
+def at(second: int) -> str:
+    return f"2026-01-01T00:00:{second:02}.000Z"
+
+
+def reported() -> tuple[RunReport, list[m.RunEvent]]:
+    """A run that asks, is refused a call, tries again, fails and ends."""
+    run = run_of(task("build", retry=Retry(max_attempts=2)), task("ask", "build"), task("never", "ask"))
+    events = list(decide(None, m.Submit(at=at(0), run=run)))
+    state = fold(events)
+    assert state is not None
+    scheduler = Scheduler(state)
+    down = {"code": "down", "message": f"nobody answers {EVIL}", "kind": "unavailable"}
+    refusal = Forbidden("not_granted", "no such right").as_dict()
+    for command in (
+        m.Start(at=at(1)),
+        m.Fail(at=at(2), task="build", attempt=1, error=down, is_transient=True),
+        m.RetryDue(at=at(3), task="build"),
+        m.Note(
+            at=at(4),
+            task="build",
+            attempt=2,
+            events=(
+                m.CallRefused(at=at(4), task="build", tool="host.format", arguments={}, error=refusal),
+                m.IntentRecorded(
+                    at=at(4), task="build", name="x", tool="x", effect="write", keying="keyed", key="k", arguments={},
+                    arguments_digest="",
+                ),
+                m.ReceiptRecorded(at=at(4), task="build", key="k", outcome="done", by="act", output={"output_bytes": 7}),
+            ),
+        ),
+        m.Complete(at=at(5), task="build", attempt=2, output={"release_id": "rel_1", "image": "sha256:1"}),
+        m.Park(at=at(6), task="ask", attempt=1, question="go on?", options=("yes", "no"), evidence={}),
+        m.Answer(at=at(26), task="ask", answer="no", by="user:jonas"),
+        m.Fail(at=at(27), task="ask", attempt=2, error={"code": "no", "message": "it was told to stop"}, is_transient=False),
+    ):  # fmt: skip
+        events += scheduler.decide(command)
+    return report_of(PLAN, CONTENT, scheduler.state, events), events
+
+
+def test_it_says_what_was_asked_done_and_changed_what_failed_and_what_it_took():
+    report, _ = reported()
+    assert (report.status, report.asked, report.approved_by) == ("failed", PLAN.text, ("user:maria",))
+    assert report.outcome == "failed; ask: it was told to stop"
+    assert [(step.task, step.status, step.attempts) for step in report.steps] == [
+        ("build", "completed", 2),
+        ("ask", "failed", 2),
+        ("never", "skipped", 0),
+    ]
+    assert [(item.task, item.code, item.is_final) for item in report.failures] == [
+        ("build", "down", False),
+        ("ask", "no", True),
+    ]
+    assert [(item.question, item.answer, item.by) for item in report.questions] == [("go on?", "no", "user:jonas")]
+    assert report.refused == ("build asked for host.format: no such right",)
+    assert [(item.kind, item.name, item.link) for item in report.artifacts] == [
+        ("release", "rel_1", "/releases"),
+        ("image", "sha256:1", ""),
+        ("log", "build", "/runs/run_1/tasks/build/log"),
+    ]
+    costs = report.costs
+    assert (costs.duration_s, costs.waited_s) == (26.0, 20.0)
+    assert (costs.attempts, costs.retries, costs.effects, costs.adoptions) == (4, 1, 1, 0)
+
+
+def test_the_same_run_says_the_same_for_ever():
+    (one, events), (other, _) = reported(), reported()
+    state = fold(events)
+    assert state is not None
+    assert one == other == report_of(PLAN, CONTENT, state, events)
+
+
+def test_its_markdown_has_each_part_and_no_markup_of_others():
+    text = markdown(reported()[0])
+    headings = ["What was to change", "What was done", "What failed", "What people were asked", "What it made", "What it took"]
+    assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == headings
+    assert "<script>" not in text
+    assert "\\[x\\](http&#58;//evil.example) \\| \\`" in text
+    assert "26.0 s, 20.0 s of it waiting; 4 attempts, 1 retry, 1 recorded effect." in text
+    cells = [line.replace("\\|", "").count("|") for line in text.splitlines() if "nobody answers" in line]
+    assert cells == [6], "one row of five cells"
