@@ -1,5 +1,6 @@
 """What tests of every kind share: a database with all tables, a scope, a clock that stands still."""
 
+import contextlib
 import gc
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -11,8 +12,11 @@ import structlog
 from harness import examples as _profiles  # noqa: F401 - few examples, unless all are asked for
 from harness.containers import TestEngine, Unusable, test_engine
 from harness.engine import make_tables
+from harness.postgres import PostgresOfTests, postgres_server
 from interlock.core.scope import Scope
 from interlock.db.database import Database
+from interlock.db.postgres import PostgresSchemas
+from interlock.db.sqlite import SqliteFiles
 from interlock.testing.clocks import ManualClock
 
 
@@ -48,9 +52,22 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresOfTests]:
+    """A server of this session's own."""
+    with postgres_server() as server:
+        yield server
+
+
 @pytest_asyncio.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    found = Database(tmp_path / "data")
-    make_tables(found, "default")
-    yield found
-    await found.close()
+async def database(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Database]:
+    """With all tables and no rows, on a file; `ON_BOTH` has a test on a server too."""
+    with contextlib.ExitStack() as stack:
+        if getattr(request, "param", "sqlite") == "sqlite":
+            found = Database(SqliteFiles(tmp_path / "data"))
+            make_tables(found, "default")
+        else:
+            url = stack.enter_context(request.getfixturevalue("postgres").database())
+            found = Database(PostgresSchemas(url))
+        yield found
+        await found.close()

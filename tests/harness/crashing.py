@@ -25,6 +25,7 @@ from harness.engine import Engine, make_tables, run_of, seal_commits, task
 from interlock.core.errors import Conflict, Unavailable
 from interlock.core.scope import Scope
 from interlock.db.database import Database
+from interlock.db.sqlite import SqliteFiles
 from interlock.runs import model as m
 from interlock.runs.graph import Retry, TaskSpec
 from interlock.runs.ledger import DO_IT, IT_HAPPENED
@@ -87,7 +88,7 @@ class World:
 async def engine_process(folder: Path, passes_left: int | None, tasks: list[TaskSpec]) -> None:
     """One engine from its start to the end of all runs."""
     world = World(folder, passes_left)
-    database = Database(folder / "data")
+    database = Database(SqliteFiles(folder / "data"))
     seal_commits(database, folder / "keys")
     tools = [world.keyed, world.unkeyed, world.blind]
     engine = Engine(database, SCOPE, executors={"work": world.body}, tools=tools, owner=f"pid {os.getpid()}")
@@ -134,7 +135,7 @@ def main(folder: Path, seed: int, kills: int, tasks: list[TaskSpec]) -> dict[str
         processors=[structlog.processors.JSONRenderer()], logger_factory=structlog.PrintLoggerFactory(sys.stderr)
     )
     chance = random.Random(seed)
-    make_tables(Database(folder / "data"), "default")
+    make_tables(Database(SqliteFiles(folder / "data")), "default")
     killed = 0
     while True:
         passes_left = life_s = None

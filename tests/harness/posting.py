@@ -24,6 +24,7 @@ from interlock.adapters.notify.webhook import WebhookCarrier
 from interlock.core.clock import SystemClock
 from interlock.core.scope import Scope
 from interlock.db.database import Database
+from interlock.db.sqlite import SqliteFiles
 from interlock.notifications.model import Schedule
 
 SCOPE = Scope(tenant="default", principal="user:owner")
@@ -31,7 +32,7 @@ SCOPE = Scope(tenant="default", principal="user:owner")
 
 async def post(folder: Path, url: str, count: int) -> None:
     """One life: publish what is not published yet, deliver until nothing is on its way."""
-    database = Database(folder / "data")
+    database = Database(SqliteFiles(folder / "data"))
     seal_commits(database, folder / "keys")
     carrier = WebhookCarrier(Addresses(["127.0.0.1"]), lambda: datetime.now(UTC))
     schedule = Schedule(delays_s=(0.0,) * 200)
@@ -63,7 +64,7 @@ def fork(folder: Path, url: str, count: int, life_s: float | None) -> int:
 
 def main(folder: Path, url: str, count: int, seed: int, kills: int) -> dict[str, Any]:
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    make_tables(Database(folder / "data"), "default")
+    make_tables(Database(SqliteFiles(folder / "data")), "default")
     chance, killed = random.Random(seed), 0
     while True:
         code = fork(folder, url, count, 0.05 + chance.random() * 0.25 if killed < kills else None)

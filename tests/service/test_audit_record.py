@@ -44,7 +44,7 @@ async def audit(database: Database, scope: Scope, clock, tmp_path: Path) -> Audi
 
 
 def tamper(database: Database, *statements: str) -> None:
-    with sqlite3.connect(database.file("default")) as connection:
+    with sqlite3.connect(database.store.file("default")) as connection:
         for statement in statements:
             assert connection.execute(statement).rowcount != 0, statement
     connection.close()
@@ -61,7 +61,7 @@ def flipped(column: str, table: str, key: str, value: int) -> str:
 async def test_every_commit_is_sealed_and_the_whole_verifies(audit, database, scope):
     verdict = await audit.verify(scope)
     assert verdict.ok
-    with sqlite3.connect(database.file("default")) as connection:
+    with sqlite3.connect(database.store.file("default")) as connection:
         [events] = connection.execute("select count(*) from events").fetchone()
         [run_events] = connection.execute("select count(*) from run_events").fetchone()
         [seals] = connection.execute("select count(*) from audit_seals").fetchone()
@@ -128,7 +128,7 @@ async def test_a_signature_with_another_letter_case_is_not_the_same(audit, datab
 async def test_a_record_cut_short_is_noticed_by_who_kept_its_head(audit, database, scope):
     head = (await audit.verify(scope)).head
     assert (await audit.verify(scope, head)).ok
-    with sqlite3.connect(database.file("default")) as connection:
+    with sqlite3.connect(database.store.file("default")) as connection:
         [seal] = connection.execute("select seal from audit_seals order by seq desc limit 1").fetchone()
     connection.close()
     first = int(seal.split(b'"first":')[1].split(b",")[0])

@@ -15,8 +15,10 @@ from sqlalchemy import text
 from harness.engine import make_tables
 from interlock.core.errors import Conflict, Invalid, Unavailable
 from interlock.core.scope import Scope
-from interlock.db.database import CONTROL, Database
+from interlock.db.database import Database
+from interlock.db.namespaces import CONTROL
 from interlock.db.session import Session, Turn
+from interlock.db.sqlite import SqliteFiles
 from interlock.events import store
 
 SLOW_QUERY = text("with recursive c(x) as (select 1 union all select x + 1 from c where x < 30000) select max(x) from c")
@@ -99,7 +101,7 @@ async def test_namespaces_do_not_see_each_other(database, scope):
             await store.save_cursor(second, "b", 2)
     assert await places(database, scope) == {"a": 1}
     assert await places(database, other) == {"b": 2}
-    assert database.file("other") != database.file("default") != database.file(CONTROL)
+    assert database.store.file("other") != database.store.file("default") != database.store.file(CONTROL)
 
 
 @pytest.mark.parametrize("name", ["../control", "a/b", "", ".", "A", "-a", "a" * 64, "a\n"])
@@ -160,7 +162,7 @@ async def small_disk(tmp_path: Path) -> AsyncIterator[Path]:
 
 
 async def test_a_full_disk_is_told_and_gone_once_there_is_space(small_disk, scope):
-    database = Database(small_disk)
+    database = Database(SqliteFiles(small_disk))
     make_tables(database, "default")
     async with database.write(scope) as session:
         await store.save_cursor(session, "before", 1)
@@ -171,7 +173,7 @@ async def test_a_full_disk_is_told_and_gone_once_there_is_space(small_disk, scop
         async with database.write(scope) as session:
             for number in range(200):
                 await store.save_cursor(session, f"{number}-{'x' * 10_000}", number)
-    assert (full.value.code, full.value.where) == ("storage", str(database.file("default")))
+    assert (full.value.code, full.value.where) == ("storage", str(database.store.file("default")))
     assert await places(database, scope) == {"before": 1}
     ballast.unlink()
     async with database.write(scope) as session:
@@ -186,9 +188,10 @@ import asyncio, sys
 from pathlib import Path
 from interlock.core.scope import Scope
 from interlock.db.database import Database
+from interlock.db.sqlite import SqliteFiles
 async def main():
     Path(sys.argv[1], "tenants").mkdir()
-    async with Database(Path(sys.argv[1])).read(Scope(tenant="default", principal="user:owner")):
+    async with Database(SqliteFiles(Path(sys.argv[1]))).read(Scope(tenant="default", principal="user:owner")):
         raise RuntimeError("the end")
 asyncio.run(main())
 """

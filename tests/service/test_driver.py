@@ -4,8 +4,10 @@ import asyncio
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from harness.engine import Engine, run_of, task, until
+from harness.stores import ON_BOTH
 from interlock.core.clock import from_text
 from interlock.core.errors import Conflict, Invalid, Unavailable
 from interlock.core.signals import Cancel, NeedsApproval, RetryLater
@@ -13,6 +15,8 @@ from interlock.runs import model as m
 from interlock.runs.graph import Retry
 from interlock.testing.clocks import ManualClock
 from interlock.testing.tools import CreateFile
+
+pytestmark = ON_BOTH
 
 QUICK = Retry(max_attempts=3, delay_s=0.01, jitter=0.0)
 
@@ -401,7 +405,9 @@ async def test_one_journal_that_cannot_be_read_does_not_keep_the_others_from_goi
     await until(lambda: bodies.running == 2)
     await first.driver.close()
     async with database.write(scope) as session:
-        await session.connection.exec_driver_sql("update run_events set event = x'00' where run_id = 'run_1'")
+        await session.connection.execute(
+            text("UPDATE run_events SET event = :bytes WHERE run_id = 'run_1'"), {"bytes": b"\x00"}
+        )
     bodies.by_task = {}
     second = Engine(database, scope, executors={"work": bodies}, owner="second")
     await second.driver.recover()

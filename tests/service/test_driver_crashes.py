@@ -12,6 +12,7 @@ import pytest
 from harness.crashing import RUNS, SCOPE, TOOLS, World, graph, graph_with_undos
 from harness.engine import Engine, seal_commits
 from interlock.db.database import Database
+from interlock.db.sqlite import SqliteFiles
 from interlock.runs import model as m
 from interlock.runs.graph import TaskSpec
 
@@ -72,7 +73,7 @@ def check_effects(folder: Path, tasks: list[TaskSpec]) -> None:
 
 async def told(folder: Path) -> list[tuple[m.RunState, list[m.RunEvent]]]:
     """What the journal tells of each run; bodies and the record were looked at."""
-    database = Database(folder / "data")
+    database = Database(SqliteFiles(folder / "data"))
     audit = seal_commits(database, folder / "keys")
     engine = Engine(database, SCOPE)
     bodies = Counter((folder / "bodies").read_text().splitlines())

@@ -6,8 +6,11 @@ import random
 import pytest
 
 from harness.engine import Engine, run_of, task
+from harness.stores import ON_BOTH
 from interlock.core.errors import NotFound
 from interlock.runs import model as m
+
+pytestmark = ON_BOTH
 
 
 @pytest.fixture

@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 
 from harness.engine import Engine, run_of, task
+from harness.stores import ON_BOTH
 from interlock.core.errors import Conflict
 from interlock.runs import model as m
 from service.test_driver import Bodies, forever, raises, statuses
+
+pytestmark = ON_BOTH
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from harness.engine import Engine, run_of, task, until
+from harness.stores import ON_BOTH
 from interlock.core.errors import Conflict, Unavailable
 from interlock.core.scope import Scope
 from interlock.events import service
@@ -14,6 +15,8 @@ from interlock.events.model import Envelope, EventData
 from interlock.events.service import Events
 from interlock.runs.contracts import RunBegan, RunEnded
 from interlock.runs.feed import JournalFeed
+
+pytestmark = ON_BOTH
 
 
 class Happened(EventData, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from harness.engine import Engine, run_of, task
+from harness.stores import ON_BOTH
 from interlock.core.errors import Conflict, Invalid, NotFound, Unavailable
 from interlock.core.signals import NeedsApproval
 from interlock.db.database import STORAGE
@@ -21,6 +22,8 @@ from interlock.runs import model as m
 from interlock.runs.contracts import RunEnded, TaskAsks
 from interlock.runs.feed import JournalFeed
 from interlock.runs.handlers import RunHandlers
+
+pytestmark = ON_BOTH
 
 
 @pytest.fixture

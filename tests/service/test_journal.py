@@ -1,14 +1,17 @@
 """The journal: what is durable, in which order, and who may write."""
 
 import asyncio
-import sqlite3
 
 import pytest
 
-from harness.engine import Engine, run_of, task, until
+from harness.engine import Engine, run_of, task
+from harness.stores import ON_BOTH
 from interlock.core.errors import Conflict, Unavailable
+from interlock.db.database import Database
 from interlock.runs import model as m
 from interlock.runs.decide import decide
+
+pytestmark = ON_BOTH
 
 AT = "2026-01-01T00:00:00.000Z"
 
@@ -56,9 +59,9 @@ async def test_what_arrives_during_a_commit_joins_the_next_one(engine):
 async def test_it_is_durable_once_awaited(engine):
     epoch = await create(engine)
     await engine.journal.append("run_1", epoch, 2, report("kept"))
-    with sqlite3.connect(engine.database.file("default")) as other:
-        assert other.execute("select count(*) from run_events").fetchone() == (2,)
-    other.close()
+    other = Engine(Database(engine.database.store), engine.scope)
+    assert await messages(other) == ["kept"]
+    await other.database.close()
 
 
 async def test_a_former_owner_is_refused_alone(engine):
@@ -124,44 +127,3 @@ async def test_the_list_of_runs_follows_the_journal(engine):
     assert (summary.status, summary.ended_at) == ("failed", "later")
     assert await engine.runs.counts(engine.scope) == {"failed": 1}
     assert await engine.journal.unfinished() == []
-
-
-async def set_page_limit(engine: Engine, pages: int) -> None:
-    async with engine.database.write(engine.scope) as session:
-        await session.connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
-
-
-async def test_runs_stand_still_on_a_full_disk_and_go_on_by_themselves(engine, monkeypatch):
-    monkeypatch.setattr("interlock.runs.driver.RELOAD_DELAY_S", 0.05)
-    gate = asyncio.Event()
-    started: list[tuple[str, int]] = []
-
-    async def body(context):
-        started.append((context.task_id, context.attempt))
-        if context.task_id == "b":
-            await gate.wait()
-            for _ in range(40):
-                await context.report("x" * 4000)
-        return {}
-
-    engine.executors["work"] = body
-    await engine.driver.submit(run_of(task("a"), task("b", "a"), task("c", "b")))
-    await engine.when(lambda state: state.tasks["b"].status is m.TaskStatus.RUNNING)
-    await set_page_limit(engine, 1)
-    gate.set()
-    await until(lambda: engine.driver.storage_error)
-    assert "full" in engine.driver.storage_error
-    with pytest.raises(Unavailable) as suspended:
-        await engine.driver.cancel("run_1", "user:owner", "now")
-    assert suspended.value.code == "run_suspended"
-    with pytest.raises(Unavailable) as full:
-        await engine.driver.submit(run_of(task("a", inputs={"x": "x" * 100_000}), run_id="run_2"))
-    assert full.value.code == "storage"
-    await set_page_limit(engine, 2**30)
-    state = await engine.ended()
-    assert state.status is m.RunStatus.COMPLETED
-    assert engine.driver.storage_error == ""
-    assert [name for name, _ in started].count("a") == 1, "a completed task never runs again"
-    assert state.tasks["c"].attempt == 1
-    assert await engine.runs.listing(engine.scope, plan_id="plan_run_2") == []
-    await engine.driver.close()

@@ -11,6 +11,7 @@ import pytest
 from harness.receivers import Hook, HookReceiver
 from interlock.core.scope import Scope
 from interlock.db.database import Database
+from interlock.db.sqlite import SqliteFiles
 from interlock.notifications import store
 
 COUNT = 25
@@ -43,7 +44,7 @@ async def test_every_event_arrives_under_one_id_however_often_the_process_is_kil
 
 async def check_account(folder: Path, receiver: HookReceiver) -> None:
     """The rows say the same as the receiver: one for each event, none dead, no attempt uncounted."""
-    database = Database(folder / "data")
+    database = Database(SqliteFiles(folder / "data"))
     async with database.read(Scope(tenant="default", principal="test")) as connection:
         items = await store.listing(connection, None, None, 1000)
     await database.close()

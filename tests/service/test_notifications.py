@@ -344,7 +344,7 @@ class TestChannels:
 
 def test_an_event_has_one_delivery_to_a_channel_even_for_the_database(database):
     make_tables(database, "default")
-    with sqlite3.connect(database.file("default")) as connection:
+    with sqlite3.connect(database.store.file("default")) as connection:
         row = "INSERT INTO notification_deliveries (delivery_id, channel_id, event_id, state, due_at, body, value) VALUES "
         connection.execute(row + "('a', 'c', 'e', 'pending', '', '', '')")
         with pytest.raises(sqlite3.IntegrityError):

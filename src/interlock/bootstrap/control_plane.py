@@ -15,8 +15,8 @@ from fastapi import FastAPI
 
 from interlock.adapters.caddy.forwarder import CaddyForwarder
 from interlock.core.scope import Scope
-from interlock.db.database import CONTROL, Database
-from interlock.db.migrate import migrate
+from interlock.db.database import Database
+from interlock.db.namespaces import CONTROL
 from interlock.delivery.retention import Retention
 from interlock.delivery.watcher import Watcher
 from interlock.events.service import Events
@@ -59,8 +59,8 @@ class ControlPlane:
 
     async def start(self) -> None:
         """Make the databases and the owner's token, adopt what was under way, begin to dispatch and to watch."""
-        await asyncio.to_thread(migrate, self.database.file(CONTROL), "control")
-        await asyncio.to_thread(migrate, self.database.file(self.scope.tenant), "tenant")
+        await asyncio.to_thread(self.database.store.migrate, CONTROL, "control")
+        await asyncio.to_thread(self.database.store.migrate, self.scope.tenant, "tenant")
         await self.services.tenancy.ensure_tenant(self.scope)
         await self._ensure_token()
         await self.driver.recover()

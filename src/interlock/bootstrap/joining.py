@@ -22,6 +22,7 @@ from interlock.bootstrap.reacting import (
 from interlock.core.clock import Clock, SystemClock
 from interlock.core.scope import Scope, system_scope
 from interlock.db.database import Database
+from interlock.db.sqlite import SqliteFiles
 from interlock.delivery.artifacts import StoredArtifacts
 from interlock.delivery.drift.observer import DriftObserver
 from interlock.delivery.drift.record import DriftRecord
@@ -80,7 +81,7 @@ def build(settings: Settings, clock: Clock | None = None, environ: Mapping[str, 
     clock = clock or SystemClock()
     home = settings.home
     scope = system_scope("control-plane")
-    database = Database(home)
+    database = Database(SqliteFiles(home))
     signer = KeyFiles(home / "keys")
     events = Events(database, clock)
     journal_feed = JournalFeed(database)

@@ -1,7 +1,7 @@
 """Connections to SQLite that a cancelled task leaves in order."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
 from pathlib import Path
 from sqlite3 import Connection
@@ -30,14 +30,14 @@ class SteadyConnection(aiosqlite.Connection):
 
     async def _execute(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         work: Coroutine[Any, Any, T] = super()._execute(fn, *args, **kwargs)  # pyright: ignore[reportUnknownMemberType]
-        return await _to_its_end(work)
+        return await to_its_end(work)
 
     async def run(self, work: Callable[[Connection], T]) -> T:
         """Call ``work`` with the connection itself, in its thread: one change of threads for whatever it does there."""
         return await self._execute(lambda: work(self._conn))
 
     async def _connect(self) -> aiosqlite.Connection:
-        return await _to_its_end(super()._connect())
+        return await to_its_end(super()._connect())
 
 
 async def connect(file: Path, *pragmas: str) -> SteadyConnection:
@@ -61,7 +61,8 @@ def deliver_cancellation() -> None:
         raise cancellation
 
 
-async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+async def to_its_end(work: Awaitable[T]) -> T:
+    """Wait for ``work`` to its end, whatever happens to the current task meanwhile; see `deliver_cancellation`."""
     operation, current = asyncio.ensure_future(work), asyncio.current_task()
     while not operation.done():
         try:

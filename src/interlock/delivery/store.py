@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import JSON, Column, Integer, LargeBinary, String, Table, UniqueConstraint, func, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from interlock.db.database import tenant_metadata

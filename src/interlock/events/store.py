@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Column, Integer, LargeBinary, String, Table, Text, cast, func, insert, select
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from interlock.db import feeds

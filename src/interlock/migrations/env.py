@@ -3,17 +3,23 @@
 from typing import Any
 
 from alembic import context
-from sqlalchemy import Connection, create_engine, event
+from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.pool import NullPool
 
 
 def run() -> None:
-    """Upgrade the database whose URL the caller gave."""
-    engine = create_engine(context.config.attributes["url"], poolclass=NullPool)
-    # The driver would commit each statement by itself: a start that is killed in the middle must leave the schema as it was.
-    event.listen(engine, "connect", _leave_transactions_to_us)
-    event.listen(engine, "begin", _begin)
+    """Upgrade the database whose URL the caller gave, in its schema if it has one."""
+    schema = context.config.attributes["schema"]
+    within: dict[str, Any] = {"options": f'-csearch_path="{schema}"'} if schema else {}
+    engine = create_engine(context.config.attributes["url"], poolclass=NullPool, connect_args=within)
+    if not schema:
+        # The driver would commit each statement by itself: a start that is killed half-way must leave the schema as it was.
+        event.listen(engine, "connect", _leave_transactions_to_us)
+        event.listen(engine, "begin", _begin)
     with engine.begin() as connection:
+        if schema:
+            # Of two control planes that start at once the second one finds it done.
+            connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:schema), 2)"), {"schema": schema})
         context.configure(connection=connection, transactional_ddl=True)
         with context.begin_transaction():
             context.run_migrations()

@@ -11,7 +11,8 @@ from interlock.core.clock import Clock, to_text
 from interlock.core.errors import Conflict, Forbidden, NotFound
 from interlock.core.ids import new_id
 from interlock.core.scope import DEFAULT_TENANT, Scope
-from interlock.db.database import CONTROL, Database
+from interlock.db.database import Database
+from interlock.db.namespaces import CONTROL
 from interlock.db.session import Session
 from interlock.events.service import Events
 from interlock.tenancy import contracts, store

@@ -1,7 +1,7 @@
 """Tenants and tokens, in the control namespace; users and submissions, in the tenant's."""
 
 from sqlalchemy import Column, ForeignKey, Integer, LargeBinary, String, Table, delete, insert, select
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from interlock.db.database import control_metadata, tenant_metadata

@@ -2,7 +2,7 @@
 
 import msgspec
 from sqlalchemy import Column, Integer, LargeBinary, String, Table, select
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from interlock.db.database import tenant_metadata
