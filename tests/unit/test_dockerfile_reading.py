@@ -68,7 +68,7 @@ FROM scratch AS empty
 FROM build
 COPY --from=WEB /a /a
 COPY --from=0 /b /b
-COPY --from=registry.example:5000/tools/x@sha256:12 /c /c
+COPY --from=registry.example:5000/tools/x@sha256:1111111111111111111111111111111111111111111111111111111111111111 /c /c
 FROM \\
   python:3.12-slim
 FROM ghost:$NODE
@@ -76,11 +76,36 @@ FROM ghost:$NODE
 
 
 def test_the_images_that_a_dockerfile_begins_with_are_read_as_its_builder_does() -> None:
-    taken = ("python:3.12-slim", "busybox:1", "node:22", "registry.example:5000/tools/x@sha256:12", "ghost:$NODE")
+    taken = (
+        "python:3.12-slim",
+        "busybox:1",
+        "node:22",
+        "registry.example:5000/tools/x@sha256:1111111111111111111111111111111111111111111111111111111111111111",
+        "ghost:$NODE",
+    )
     assert base_images(STAGED) == taken
     assert [is_reference(name) for name in taken] == [True, True, True, True, False]
 
 
-@pytest.mark.parametrize("name", ["../containers", "a/../../containers/json", "a?x=1", "a//b", "", "a b", "-x", "a:"])
+@pytest.mark.parametrize(
+    "name",
+    ["../containers", "a/../../containers/json", "a?x=1", "a//b", "", "a b", "-x", "a:", "Python:3", "a@sha256:1", "a@b"],
+)
 def test_what_cannot_name_an_image_is_asked_for_nowhere(name: str) -> None:
     assert not is_reference(name)
+
+
+HIDDEN = [
+    "FROM python:3.12\\\n-evil:1\n",
+    "FR\\\nOM evil:1\n",
+    "\ufeffFROM evil:1\n",
+    "FROM \x0cevil:1\n",
+    "FROM a\nRUN echo \\\u00a0\nFROM evil:1\n",
+    "# a=b\n# escape=`\nFROM a\nRUN echo `\nFROM evil:1\n",
+    "FROM a\nRUN echo \\  \n  # a comment\n\n  -e\nFROM evil:1\r\n",
+]
+
+
+@pytest.mark.parametrize("text", HIDDEN)
+def test_no_spelling_hides_an_image_that_a_builder_would_take(text: str) -> None:
+    assert base_images(text)[-1].endswith("evil:1")

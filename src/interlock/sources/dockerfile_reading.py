@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from interlock.sources.model import Finding
 
 _DIRECTIVE = re.compile(r"^#\s*(\w+)\s*=\s*(\S+)\s*$")
+_DIRECTIVES = frozenset({"syntax", "escape", "check"})
+_BLANKS = re.compile(r"[\t\v\f\r ]+")
 _FLAG = re.compile(r"^--([a-z-]+)(=|$)")
 _HEREDOC = re.compile(r"(?<!<)<<-?[\"']?[A-Za-z_]")
 _ONLY_BUILDKIT: dict[str, frozenset[str]] = {
@@ -17,7 +19,11 @@ _ONLY_BUILDKIT: dict[str, frozenset[str]] = {
     "COPY": frozenset({"chmod", "link", "parents", "exclude"}),
     "ADD": frozenset({"chmod", "link", "checksum", "keep-git-dir", "exclude", "unpack"}),
 }
-_REFERENCE = re.compile(r"[A-Za-z0-9]+(?:(?:[.:/@]|__?|-+)[A-Za-z0-9]+)*")
+_PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
+_REFERENCE = re.compile(
+    rf"(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::\d+)?/)?{_PART}(?:/{_PART})*(?::[A-Za-z0-9_][A-Za-z0-9_.-]*)?(?:@sha256:[0-9a-f]{{64}})?"
+)
+"""A registry, a repository, a tag and a digest, of which only the repository has to be there."""
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::-([^}$]*))?\})")
 _NOTHING = "scratch"
 _HINT = "write it without, or have Podman as the engine, which knows it"
@@ -63,6 +69,11 @@ def base_images(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def has_digest(name: str) -> bool:
+    """Whether the name of an image says itself which one it is, wherever it comes from."""
+    return "@sha256:" in name
+
+
 def is_reference(name: str) -> bool:
     """Whether this can name an image."""
     return bool(_REFERENCE.fullmatch(name))
@@ -85,27 +96,37 @@ def _parted(words: list[str]) -> tuple[str, dict[str, str], list[str]]:
 
 
 def _instructions(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Each instruction as words, with the line on which it begins; comments and continued lines as the format has it."""
-    escape, begun, words = _escape(text), 0, list[str]()
-    for number, line in enumerate(text.splitlines(), 1):
-        stripped = line.strip()
-        if not stripped or stripped.startswith("#"):
+    """Each instruction as words, with the line on which it begins; comments and continued lines as builders have them."""
+    continued = re.compile(re.escape(_escape(text)) + r"[ \t]*$")
+    begun, whole = 0, ""
+    for number, line in enumerate(_lines(text), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
             continue
-        begun = begun if words else number
-        is_continued = stripped.endswith(escape)
-        words += (stripped[: -len(escape)] if is_continued else stripped).split()
-        if not is_continued:
-            yield begun, words
-            words = []
-    if words:
+        begun = begun or number
+        # Nothing comes in between: what is continued in the middle of a word is one word.
+        whole += continued.sub("", line)
+        if not continued.search(line):
+            if words := _words(whole):
+                yield begun, words
+            begun, whole = 0, ""
+    if words := _words(whole):
         yield begun, words
+
+
+def _lines(text: str) -> list[str]:
+    """As builders split it, who know fewer ends of lines than Python."""
+    return [line.removesuffix("\r") for line in text.removeprefix("\ufeff").split("\n")]
+
+
+def _words(line: str) -> list[str]:
+    return [word for word in _BLANKS.split(line) if word]
 
 
 def _escape(text: str) -> str:
     """The character that continues a line; directives stand before everything else."""
-    for line in text.splitlines():
+    for line in _lines(text):
         directive = _DIRECTIVE.match(line.strip())
-        if directive is None:
+        if directive is None or directive[1].lower() not in _DIRECTIVES:
             break
         if directive[1].lower() == "escape":
             return directive[2]

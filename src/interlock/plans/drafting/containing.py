@@ -3,11 +3,11 @@
 import msgspec
 
 from interlock.core.addresses import LOCAL
-from interlock.core.errors import Unavailable
+from interlock.core.errors import InterlockError, Unavailable
 from interlock.core.scope import Scope
 from interlock.plans.facts import ImagePlan
 from interlock.sources.dockerfile import CONTAINER_PORT, BaseImages, generate_dockerfile
-from interlock.sources.dockerfile_reading import base_images, is_reference, unbuildable
+from interlock.sources.dockerfile_reading import base_images, has_digest, is_reference, unbuildable
 from interlock.sources.model import Analysis, Finding, Recipe
 from interlock.sources.ports import Ref
 from interlock.sources.service import Sources
@@ -16,6 +16,7 @@ from interlock.tools.containers.ports import ContainerEngine
 MANIFESTS = ("requirements.txt", "pyproject.toml", "package.json", "package-lock.json", "npm-shrinkwrap.json", ".npmrc")
 """Files at the root that name dependencies: what is installed early in a generated Dockerfile."""
 
+_NOT_ASKED = "the engine could not be asked"
 _PIN_HINT = "bring it to the engine and make the plan again, or name it with its digest"
 
 
@@ -54,14 +55,18 @@ class Containing:
     async def _pinned(self, image: ImagePlan, text: str, findings: tuple[Finding, ...]) -> ImagePlan:
         """With the images that it begins with as the engine has them, and a finding for each that cannot be told now."""
         bases: dict[str, str] = {}
+        where, away = "" if image.text else image.dockerfile, ""
         for name in base_images(text):
-            base_id, why = await self._look_up(name)
+            base_id, why = ("", away) if away else await self._look_up(name)
+            if why.startswith(_NOT_ASKED):
+                # Whoever waits for a plan waits for one answer that does not come, not for all of them.
+                away = why
             if base_id:
                 bases[name] = base_id
-            else:
+            elif not has_digest(name):
                 message = f"the base image {name} is not pinned: {why}"
-                where = "" if image.text else image.dockerfile
-                findings += (Finding(severity="warning", code="base_unpinned", message=message, where=where, hint=_PIN_HINT),)
+                finding = Finding(severity="warning", code="base_unpinned", message=message, where=where, hint=_PIN_HINT)
+                findings = (*findings, finding)
         return msgspec.structs.replace(image, bases=bases, findings=findings)
 
     async def _look_up(self, name: str) -> tuple[str, str]:
@@ -71,7 +76,9 @@ class Containing:
         try:
             found = await self._engine.image(name)
         except Unavailable as error:
-            return "", f"the engine was not asked: {error.message}"
+            return "", f"{_NOT_ASKED}: {error.message}"
+        except InterlockError as error:
+            return "", f"the engine refused to look: {error.message}"
         return (found.image_id, "") if found else ("", "the engine does not have it yet, and takes what its registry has then")
 
 
