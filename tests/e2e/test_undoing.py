@@ -100,8 +100,8 @@ async def check_report(plane: Plane, run: dict[str, Any]) -> None:
     assert (report["status"], report["asked"]) == ("rolled_back", (await plane.get(f"/plans/{run['plan_id']}"))["text"])
     assert (report["requested_by"], report["approved_by"]) == ("user:owner", ["user:owner"])
     assert "staging was brought back to v1.0.0" in report["outcome"]
-    assert [(item["task"], item["code"], item["is_final"]) for item in report["failures"]] == [
-        ("smoke-staging", "smoke_tests_failed", True)
+    assert [(item["task"], item["code"], item["is_tried_again"]) for item in report["failures"]] == [
+        ("smoke-staging", "smoke_tests_failed", False)
     ]
     steps = {step["task"]: step["status"] for step in report["steps"]}
     assert steps == statuses(run)

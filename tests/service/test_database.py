@@ -5,14 +5,18 @@ import os
 import random
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import text
+from sqlalchemy import insert, text
+from sqlalchemy.exc import IntegrityError
 
 from harness.engine import make_tables
+from harness.stores import ON_BOTH
 from interlock.core.errors import Conflict, Invalid, Unavailable
 from interlock.core.scope import Scope
 from interlock.db.database import Database
@@ -89,6 +93,72 @@ async def test_a_hook_that_fails_undoes_the_turn(database, scope):
         async with database.write(scope.acting_as("user:bad")) as session:
             await store.save_cursor(session, "a", 1)
     assert await places(database, scope) == {}
+
+
+def saved(turn: Turn, name: str, position: int = 1) -> None:
+    turn.plain.execute(insert(store.cursors).values(subscription=name, position=position))
+
+
+@ON_BOTH
+async def test_a_plain_function_is_a_turn_too(database, scope):
+    called: list[str] = []
+    with pytest.raises(Conflict):
+        await database.transact(scope, lambda turn: (saved(turn, "a"), turn.after_commit(partial(called.append, "a")), fail()))
+    await database.transact(scope, lambda turn: (saved(turn, "b"), turn.after_commit(partial(called.append, "b"))))
+    assert (await places(database, scope), called) == ({"b": 1}, ["b"])
+
+
+def fail() -> None:
+    raise Conflict("no", "no")
+
+
+@ON_BOTH
+async def test_a_plain_function_ends_though_nobody_waits_for_it_and_the_next_one_has_its_turn(database, scope):
+    begun, gate = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def slow(turn: Turn) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        assert gate.wait(10)
+        saved(turn, "a")
+
+    first = asyncio.create_task(database.transact(scope, slow))
+    await begun.wait()
+    second = asyncio.create_task(database.transact(scope, lambda turn: saved(turn, "b")))
+    first.cancel()
+    await asyncio.sleep(0.05)
+    assert not first.done(), "its turn is not over"
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    await second
+    assert await places(database, scope) == {"a": 1, "b": 1}
+
+
+@ON_BOTH
+async def test_what_was_closed_is_opened_again(database, scope):
+    await database.transact(scope, lambda turn: saved(turn, "a"))
+    await database.close()
+    await database.transact(scope, lambda turn: saved(turn, "b"))
+    assert await places(database, scope) == {"a": 1, "b": 1}
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+async def test_a_commit_that_is_refused_is_in_nobodys_way(database, scope, is_plain):
+    async with database.write(scope) as session:
+        run = session.connection.exec_driver_sql
+        await run("CREATE TABLE a (id INTEGER PRIMARY KEY)")
+        await run("CREATE TABLE b (id INTEGER REFERENCES a (id) DEFERRABLE INITIALLY DEFERRED)")
+    with pytest.raises(IntegrityError):
+        if is_plain:
+            await database.transact(scope, lambda turn: turn.plain.exec_driver_sql("INSERT INTO b VALUES (1)"))
+        else:
+            async with database.write(scope) as session:
+                await session.connection.exec_driver_sql("INSERT INTO b VALUES (1)")
+    await database.transact(scope, lambda turn: saved(turn, "a"))
+    async with database.write(scope) as session:
+        await store.save_cursor(session, "b", 1)
+    assert await places(database, scope) == {"a": 1, "b": 1}
 
 
 async def test_namespaces_do_not_see_each_other(database, scope):

@@ -3,14 +3,16 @@
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
+
 from harness.engine import run_of, task
 from interlock.core.errors import Forbidden
-from interlock.plans.model import Approval, Change, Plan
+from interlock.plans.model import Approval, Change, Pin, Plan
 from interlock.plans.report import RunReport, markdown, report_of
 from interlock.runs import model as m
 from interlock.runs.decide import Scheduler, decide
 from interlock.runs.evolve import fold
-from interlock.runs.graph import Retry
+from interlock.runs.graph import Retry, TaskSpec
 
 EVIL = "<script>alert(1)</script> [x](http://evil.example) | `"
 APPROVAL = Approval(by="user:maria", at="", content_hash="", signature="")
@@ -28,7 +30,7 @@ PLAN = Plan(
     approvals=(APPROVAL,),
     changes=(Change(environment="staging", now="v1", then="v2", url="", rollback="v1, checked"),),
 )
-CONTENT: Any = SimpleNamespace(pins=())
+CONTENT: Any = SimpleNamespace(pins=(Pin(environment="staging", deployment_id="dep_0", version="v1"),))
 
 
 def at(second: int) -> str:
@@ -37,7 +39,8 @@ def at(second: int) -> str:
 
 def reported() -> tuple[RunReport, list[m.RunEvent]]:
     """A run that asks, is refused a call, tries again, fails and ends."""
-    run = run_of(task("build", retry=Retry(max_attempts=2)), task("ask", "build"), task("never", "ask"))
+    build = task("build", kind="delivery.release", retry=Retry(max_attempts=2))
+    run = run_of(build, task("ask", "build"), task("never", "ask"))
     events = list(decide(None, m.Submit(at=at(0), run=run)))
     state = fold(events)
     assert state is not None
@@ -79,15 +82,14 @@ def test_it_says_what_was_asked_done_and_changed_what_failed_and_what_it_took():
         ("ask", "failed", 2),
         ("never", "skipped", 0),
     ]
-    assert [(item.task, item.code, item.is_final) for item in report.failures] == [
-        ("build", "down", False),
-        ("ask", "no", True),
+    assert [(item.task, item.code, item.is_tried_again) for item in report.failures] == [
+        ("build", "down", True),
+        ("ask", "no", False),
     ]
     assert [(item.question, item.answer, item.by) for item in report.questions] == [("go on?", "no", "user:jonas")]
     assert report.refused == ("build asked for host.format: no such right",)
     assert [(item.kind, item.name, item.link) for item in report.artifacts] == [
         ("release", "rel_1", "/releases"),
-        ("image", "sha256:1", ""),
         ("log", "build", "/runs/run_1/tasks/build/log"),
     ]
     costs = report.costs
@@ -95,11 +97,63 @@ def test_it_says_what_was_asked_done_and_changed_what_failed_and_what_it_took():
     assert (costs.attempts, costs.retries, costs.effects, costs.adoptions) == (4, 1, 1, 0)
 
 
-def test_the_same_run_says_the_same_for_ever():
-    (one, events), (other, _) = reported(), reported()
+def ended(role: str, spec: TaskSpec, output: dict[str, Any], *effects: str) -> RunReport:
+    """The report of a run of one task that used these tools."""
+    run = run_of(spec, role=role)
+    events = list(decide(None, m.Submit(at=at(0), run=run)))
     state = fold(events)
     assert state is not None
-    assert one == other == report_of(PLAN, CONTENT, state, events)
+    scheduler = Scheduler(state)
+    events += scheduler.decide(m.Start(at=at(1)))
+    for key in effects:
+        intent = m.IntentRecorded(
+            at=at(1),
+            task=spec.id,
+            name=key,
+            tool=key,
+            effect="write",
+            keying="keyed",
+            key=key,
+            arguments={},
+            arguments_digest="",
+        )  # fmt: skip
+        receipt = m.ReceiptRecorded(at=at(1), task=spec.id, key=key, outcome="done", by="act")
+        events += scheduler.decide(m.Note(at=at(1), task=spec.id, attempt=1, events=(intent, receipt)))
+    events += scheduler.decide(m.Complete(at=at(2), task=spec.id, attempt=1, output=output))
+    return report_of(PLAN, CONTENT, scheduler.state, events)
+
+
+def test_what_brings_back_does_not_claim_the_change_that_it_undoes():
+    report = ended("rollback:staging", task("restore"), {})
+    assert (report.role, report.changes) == ("rollback:staging", ())
+    assert "What was to change" not in markdown(report)
+
+
+def test_what_was_there_before_is_not_among_what_was_made():
+    still = ended("rollback:staging", task("restore", kind="delivery.restore"), {"deployment_id": "dep_0"})
+    again = ended("rollback:staging", task("restore", kind="delivery.restore"), {"deployment_id": "dep_9"}, "process.start")
+    assert [item.name for item in still.artifacts] == []
+    assert [(item.kind, item.name) for item in again.artifacts] == [("deployment", "dep_9")]
+
+
+def test_it_says_who_cancelled_it_and_that_nothing_was_tried_again_after_that():
+    run = run_of(task("build", retry=Retry(max_attempts=3)))
+    events = list(decide(None, m.Submit(at=at(0), run=run)))
+    state = fold(events)
+    assert state is not None
+    scheduler = Scheduler(state)
+    down = {"code": "down", "message": "away: https://u:hunter2@host/ password=hunter2", "kind": "unavailable"}
+    for command in (
+        m.Start(at=at(1)),
+        m.Fail(at=at(2), task="build", attempt=1, error=down, is_transient=True),
+        m.RequestCancel(at=at(3), by="user:jonas", reason="enough"),
+    ):
+        events += scheduler.decide(command)
+    report = report_of(PLAN, CONTENT, scheduler.state, events)
+    assert (report.status, report.cancelled_by) == ("cancelled", "user:jonas")
+    assert [item.is_tried_again for item in report.failures] == [False]
+    assert "cancelled by user:jonas" in markdown(report)
+    assert "hunter2" not in msgspec.json.encode(report).decode() + markdown(report)
 
 
 def test_its_markdown_has_each_part_and_no_markup_of_others():
@@ -108,6 +162,6 @@ def test_its_markdown_has_each_part_and_no_markup_of_others():
     assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == headings
     assert "<script>" not in text
     assert "\\[x\\](http&#58;//evil.example) \\| \\`" in text
-    assert "26.0 s, 20.0 s of it waiting; 4 attempts, 1 retry, 1 recorded effect." in text
+    assert "26.0 s, 20.0 s of it waiting for a person or a control plane; 4 attempts, 1 retry, 1 recorded effect." in text
     cells = [line.replace("\\|", "").count("|") for line in text.splitlines() if "nobody answers" in line]
     assert cells == [6], "one row of five cells"

@@ -31,6 +31,7 @@ STORAGE = "storage"
 T = TypeVar("T")
 
 BeforeCommit = Callable[[Turn], None]
+"""Called in the thread that writes: the event loop's own for a session, the writer's for a plain function."""
 
 
 class Database:

@@ -85,8 +85,14 @@ class SqliteFile:
 
     @asynccontextmanager
     async def writing(self) -> AsyncGenerator[AsyncConnection]:
-        async with self._writer.begin() as connection:
-            yield connection
+        try:
+            async with self._writer.begin() as connection:
+                yield connection
+        except BaseException:
+            # A commit that is refused leaves its transaction open, which would be in the way of the next one.
+            if self._steady is not None and self._steady.in_transaction:
+                await self._steady.rollback()
+            raise
 
     def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
         return self._readers.begin()
@@ -102,8 +108,13 @@ class SqliteFile:
             engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool, **QUICK)
             begin_with(engine, _BEGIN)
             self._plain = engine.connect()
-        with self._plain.begin():
-            return work(self._plain)
+        try:
+            with self._plain.begin():
+                return work(self._plain)
+        except BaseException:
+            if raw.in_transaction:
+                raw.rollback()
+            raise
 
     def is_of_storage(self, error: DBAPIError) -> bool:
         # The primary result code is the low byte: SQLite's extended codes (IOERR_WRITE, …) share it.

@@ -11,12 +11,21 @@ import msgspec
 from interlock.core.clock import from_text
 from interlock.core.markdown import plain_line as md
 from interlock.core.markdown import table, time_span
+from interlock.delivery.logs.clusters import mask
+from interlock.plans.launching import MAIN
 from interlock.plans.model import Change, Plan, PlanContent
 from interlock.plans.outcome import what_is_now
 from interlock.runs import model as m
 from interlock.runs.evolve import worked_s
 from interlock.runs.graph import TaskSpec
 from interlock.tools.model import Effect
+
+_MADE = {
+    "delivery.release": (("release_id", "release", "/releases"),),
+    "delivery.image": (("image", "image", ""),),
+    "delivery.push": (("reference", "image", ""),),
+}
+"""For a kind of task the fields of its output that name what it made."""
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,13 +42,13 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """An attempt that failed; ``is_final`` unless it was tried again."""
+    """An attempt that failed, and whether the step was tried again after it."""
 
     at: str
     task: str
     code: str
     message: str
-    is_final: bool
+    is_tried_again: bool
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +69,8 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Costs(msgspec.Struct, frozen=True, kw_only=True):
-    """What it took. ``waited_s`` went by while a person was asked or no control plane was there."""
+    """What it took. ``waited_s`` went by while a person was asked, or between the last word of a control plane that died and
+    the first one of the next: of that time nobody knows whether work was done."""
 
     duration_s: float
     waited_s: float
@@ -88,8 +98,10 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     submitted_at: str
     started_at: str
     ended_at: str
+    cancelled_by: str
+    """Who asked for its end; empty where nobody did."""
     changes: tuple[Change, ...]
-    """What the plan set out to change."""
+    """What the plan set out to change; empty for what brings it back or heals it."""
     steps: tuple[Step, ...]
     summary: m.RunSummary | None
     failures: tuple[Failure, ...]
@@ -101,9 +113,12 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def report_of(plan: Plan, content: PlanContent, state: m.RunState, events: Sequence[m.RunEvent]) -> RunReport:
-    """Put together what the plan and the journal say: ``events`` are all of the run's, and ``state`` is what they lead to."""
+    """Put together what the plan and the journal say: ``events`` are all of the run's, and ``state`` is what they lead to.
+
+    What looks like a secret in what commands and services said is masked: a report is made to be handed on.
+    """
     names = ("submitted_at", "started_at", "ended_at", "summary")
-    return RunReport(
+    report = RunReport(
         **{name: getattr(state.run, name) for name in ("run_id", "plan_id", "role", "title")},
         **{name: getattr(state, name) for name in names},
         status=str(state.status),
@@ -111,7 +126,8 @@ def report_of(plan: Plan, content: PlanContent, state: m.RunState, events: Seque
         asked=plan.text,
         requested_by=plan.requested_by,
         approved_by=tuple(approval.by for approval in plan.approvals),
-        changes=plan.changes,
+        cancelled_by=next((event.by for event in events if isinstance(event, m.RunCancelRequested)), ""),
+        changes=plan.changes if state.run.role == MAIN else (),
         steps=tuple(_step(spec, state.tasks[spec.id]) for spec in state.run.graph),
         failures=tuple(_failures(events)),
         questions=tuple(_questions(events)),
@@ -119,6 +135,17 @@ def report_of(plan: Plan, content: PlanContent, state: m.RunState, events: Seque
         artifacts=tuple(_artifacts(state)),
         costs=_costs(state, events),
     )
+    return msgspec.convert(_masked(msgspec.to_builtins(report)), RunReport)
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, dict):
+        return {key: _masked(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, list | tuple):
+        return [_masked(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    return value
 
 
 def _outcome(plan: Plan, content: PlanContent, state: m.RunState) -> str:
@@ -139,12 +166,13 @@ def _step(spec: TaskSpec, task: m.TaskState) -> Step:
     )
 
 
-def _failures(events: Iterable[m.RunEvent]) -> Iterator[Failure]:
-    for event in events:
+def _failures(events: Sequence[m.RunEvent]) -> Iterator[Failure]:
+    last = {event.task: number for number, event in enumerate(events) if isinstance(event, m.TaskStarted)}
+    for number, event in enumerate(events):
         if isinstance(event, m.TaskFailed | m.TaskRetryScheduled):
             code, message = event.error.get("code", ""), event.error.get("message", "")
-            is_final = isinstance(event, m.TaskFailed)
-            yield Failure(at=event.at, task=event.task, code=code, message=message, is_final=is_final)
+            is_again = last.get(event.task, -1) > number
+            yield Failure(at=event.at, task=event.task, code=code, message=message, is_tried_again=is_again)
 
 
 def _questions(events: Iterable[m.RunEvent]) -> Iterable[Said]:
@@ -168,16 +196,19 @@ def _refused(events: Iterable[m.RunEvent]) -> Iterator[str]:
 
 
 def _artifacts(state: m.RunState) -> Iterator[Artifact]:
-    outputs: dict[str, dict[str, Any]] = {task_id: task.output for task_id, task in state.tasks.items()}
-    for name, kind, link in (
-        ("release_id", "release", "/releases"),
-        ("reference", "image", ""),
-        ("image", "image", ""),
-        ("deployment_id", "deployment", "/deployments"),
-        ("incident_id", "incident", "/incidents/{}/report"),
-    ):
-        for value in dict.fromkeys(str(output[name]) for output in outputs.values() if output.get(name)):
-            yield Artifact(kind=kind, name=value, link=link.format(value))
+    """What was made and is still there as far as the run knows: not what it took back itself."""
+    undone = state.summary.undone if state.summary else ()
+    for spec in state.run.graph:
+        output = state.tasks[spec.id].output
+        for name, kind, link in _MADE.get(spec.kind, ()):
+            if output.get(name) and spec.id not in undone:
+                yield Artifact(kind=kind, name=str(output[name]), link=link)
+    started = {entry.task for entry in state.ledger.values() if entry.tool.endswith(".start") and entry.outcome == "done"}
+    found = {task: state.tasks[task].output.get("deployment_id") for task in sorted(started) if task not in undone}
+    for name in dict.fromkeys(str(value) for value in found.values() if value):
+        yield Artifact(kind="deployment", name=name, link="/deployments")
+    for name in dict.fromkeys(str(value) for task in state.tasks.values() if (value := task.output.get("incident_id"))):
+        yield Artifact(kind="incident", name=name, link=f"/incidents/{name}/report")
     for task_id in dict.fromkeys(entry.task for entry in state.ledger.values() if "output_bytes" in entry.output):
         yield Artifact(kind="log", name=task_id, link=f"/runs/{state.run.run_id}/tasks/{task_id}/log")
 
@@ -227,7 +258,8 @@ def _head(report: RunReport) -> list[str]:
         f"{md(report.outcome[:1].upper() + report.outcome[1:])}.",
         "",
         f"- asked: {md(report.asked)}, by {md(report.requested_by)}{approved}",
-        f"- run {report.run_id} of plan {report.plan_id}, from {report.started_at or 'not started'}"
+        *([f"- cancelled by {md(report.cancelled_by)}"] if report.cancelled_by else []),
+        f"- {md(report.role)} run {report.run_id} of plan {report.plan_id}, from {report.started_at or 'not started'}"
         f" to {report.ended_at or 'now, it is under way'}",
     ]
 
@@ -271,7 +303,7 @@ def _left(report: RunReport) -> list[str]:
 
 def _failed(report: RunReport) -> list[str]:
     rows = [
-        (item.at, md(item.task), md(item.code), "for good" if item.is_final else "tried again", md(item.message))
+        (item.at, md(item.task), md(item.code), "tried again" if item.is_tried_again else "given up", md(item.message))
         for item in report.failures
     ]
     lines = table(("at", "step", "code", "and then", "in words"), rows) if rows else []
@@ -290,7 +322,7 @@ def _made(report: RunReport) -> list[str]:
 
 
 def _took(costs: Costs) -> list[str]:
-    waited = f", {time_span(costs.waited_s)} of it waiting" if costs.waited_s else ""
+    waited = f", {time_span(costs.waited_s)} of it waiting for a person or a control plane" if costs.waited_s else ""
     counts = (
         _count(costs.attempts, "attempt", "attempts"),
         _count(costs.retries, "retry", "retries"),
