@@ -29,7 +29,7 @@ def make(name: str) -> Engine:
 async def measure(name: str, workload: Workload, folder: Path) -> dict[str, Any]:
     begun = time.monotonic()
     engine = make(name)
-    await engine.start(folder)
+    await engine.start(folder, workload)
     try:
         row: dict[str, Any] = {"version": engine.version, "durability": engine.durability}
         row["startup_s"] = round(time.monotonic() - begun, 2)

