@@ -118,7 +118,7 @@ def _wait(child: subprocess.Popen[bytes], folder: Path, limit_s: float) -> float
 def unfinished(workload: Workload, folder: Path, limit_s: float) -> dict[str, Any]:
     if not (folder / "began").exists():
         return {"problem": f"was not ready after {STARTUP_LIMIT_S:g} s"}
-    done = len(executions(folder / "notes"))
+    done = len(executions(folder / "notes", workload))
     found = {"seconds": limit_s, "tasks_done": done, "tasks_per_s": round(done / limit_s, 1)}
     return found | {"problem": f"stopped after {limit_s:g} s with {done} of {workload.tasks} tasks done"}
 
@@ -150,7 +150,9 @@ if __name__ == "__main__":
     parser.add_argument("--engines", type=_names(list(ENGINES)), default=list(ENGINES), help=f"of {','.join(ENGINES)}")
     parser.add_argument("--workloads", type=_names(list(WORKLOADS)), default=list(WORKLOADS), help=f"of {','.join(WORKLOADS)}")
     parser.add_argument("--scale", type=float, default=1.0, help="0.1 for a short slice")
-    parser.add_argument("--limit", type=float, default=120.0, metavar="S", help="stop an engine that takes longer for a workload")
+    parser.add_argument(
+        "--limit", type=float, default=120.0, metavar="S", help="stop an engine that takes longer for a workload"
+    )
     parser.add_argument("--cache", type=Path, default=CACHE, help="where the peers' environments are kept")
     parser.add_argument("--data", type=Path, default=DATA, help="where the engines keep their data; has to be on a disk")
     parser.add_argument("--output", type=Path, default=RESULTS.parent / "engine.json")

@@ -34,20 +34,22 @@ def _file() -> int:
     return os.open(os.environ[FILE], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
 
 
-def notes(file: Path) -> Iterator[tuple[int, int, float, float]]:
-    """Run, task, start and end of each body that ended."""
+def notes(file: Path, workload: Workload) -> Iterator[tuple[int, int, float, float]]:
+    """Run, task, start and end of each body of the workload that ended."""
     content = file.read_bytes() if file.exists() else b""
-    yield from _NOTE.iter_unpack(content[: len(content) // _NOTE.size * _NOTE.size])
+    for note in _NOTE.iter_unpack(content[: len(content) // _NOTE.size * _NOTE.size]):
+        if note[0] in workload.numbers:
+            yield note
 
 
-def executions(file: Path) -> Counter[tuple[int, int]]:
+def executions(file: Path, workload: Workload) -> Counter[tuple[int, int]]:
     """How often each task of each run was carried out."""
-    return Counter((run, task) for run, task, _, _ in notes(file))
+    return Counter((run, task) for run, task, _, _ in notes(file, workload))
 
 
 def waits_ms(file: Path, workload: Workload) -> list[float]:
     """For each task with needs the time between the end of its last need and its own start, in order of length."""
-    times = {(run, task): (started, ended) for run, task, started, ended in notes(file)}
+    times = {(run, task): (started, ended) for run, task, started, ended in notes(file, workload)}
     found: list[float] = []
     for (run, task), (started, _) in times.items():
         ends = [times[run, need][1] for need in workload.needs[task] if (run, need) in times]

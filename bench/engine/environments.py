@@ -27,7 +27,9 @@ def python_of(environment: str, cache: Path) -> Path:
         if wanted[1].exists():
             # Without install scripts: what is run is the program in the package, and nothing else.
             packages = wanted[1].read_text().split()
-            _run("npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--silent", "--prefix", str(folder), *packages)
+            _run(
+                "npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--silent", "--prefix", str(folder), *packages
+            )
         (folder / "complete").touch()
     return python
 

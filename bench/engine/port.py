@@ -14,9 +14,12 @@ class Engine(Protocol):
     durability: str
     """In words: what is on the disk when a task counts as done, and whether each commit waits for the disk."""
 
-    async def start(self, folder: Path, workload: Workload) -> None:
-        """Be ready to carry out the workload: servers are up, and what an engine wants to have defined once is defined.
-        Everything that is kept is kept below ``folder``."""
+    async def start(self, folder: Path) -> None:
+        """Be ready; everything that is kept is kept below ``folder``."""
+        ...
+
+    async def define(self, workload: Workload) -> None:
+        """Make what an engine wants to have defined once, as code or a compiled graph, before the clock starts."""
         ...
 
     async def run(self, workload: Workload) -> list[tuple[int, ...]]:

@@ -21,6 +21,13 @@ class Workload:
     name: str
     runs: int
     needs: tuple[tuple[int, ...], ...]
+    first: int = 0
+    """The number of the first run."""
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of the runs."""
+        return range(self.first, self.first + self.runs)
 
     @property
     def tasks(self) -> int:
@@ -59,7 +66,7 @@ class Workload:
 
     def end_results(self) -> list[tuple[int, ...]]:
         """For each run the results of its sinks."""
-        return [tuple(results[sink] for sink in self.sinks) for results in map(self.results, range(self.runs))]
+        return [tuple(results[sink] for sink in self.sinks) for results in map(self.results, self.numbers)]
 
 
 def result(run: int, task: int, values: Sequence[int]) -> int:
@@ -91,6 +98,11 @@ def layered(scale: float) -> Workload:
 def many(scale: float) -> Workload:
     """200 runs at once, each of five tasks one after the other."""
     return Workload("many", _scaled(200, scale), _chain(CHAIN_OF_MANY))
+
+
+def warm_up() -> Workload:
+    """One short run, for whatever an engine does only once: what is measured is an engine that is under way."""
+    return Workload("warm-up", 1, _chain(CHAIN_OF_MANY), first=1_000_000)
 
 
 WORKLOADS: dict[str, Callable[[float], Workload]] = {"chain": chain, "wide": wide, "layered": layered, "many": many}

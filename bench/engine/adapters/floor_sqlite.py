@@ -18,28 +18,33 @@ class Engine:
     version = f"SQLite {sqlite3.sqlite_version}"
     durability = "one row a task, one commit for each batch of ready tasks, each commit fsynced (WAL, synchronous=FULL)"
 
-    async def start(self, folder: Path, workload: Workload) -> None:
+    async def start(self, folder: Path) -> None:
         self._connection = sqlite3.connect(folder / "journal.db", isolation_level=None)
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=FULL")
-        self._connection.execute("CREATE TABLE journal (position INTEGER PRIMARY KEY, run INTEGER, task INTEGER, result INTEGER)")
+        self._connection.execute(
+            "CREATE TABLE journal (position INTEGER PRIMARY KEY, run INTEGER, task INTEGER, result INTEGER)"
+        )
+
+    async def define(self, workload: Workload) -> None:
+        """The graph comes with each run."""
 
     async def run(self, workload: Workload) -> list[tuple[int, ...]]:
-        found: list[dict[int, int]] = [{} for _ in range(workload.runs)]
+        found: dict[int, dict[int, int]] = {run: {} for run in workload.numbers}
         for level in workload.levels:
             rows = list(done(workload, level, found))
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany("INSERT INTO journal (run, task, result) VALUES (?, ?, ?)", rows)
             self._connection.execute("COMMIT")
-        return [tuple(results[sink] for sink in workload.sinks) for results in found]
+        return [tuple(results[sink] for sink in workload.sinks) for results in found.values()]
 
     async def stop(self) -> None:
         self._connection.close()
 
 
-def done(workload: Workload, level: tuple[int, ...], found: list[dict[int, int]]):
+def done(workload: Workload, level: tuple[int, ...], found: dict[int, dict[int, int]]):
     """Carry out a level of every run; yields run, task and result."""
-    for run, results in enumerate(found):
+    for run, results in found.items():
         for task in level:
             results[task] = body(run, task, [results[need] for need in workload.needs[task]])
             yield run, task, results[task]

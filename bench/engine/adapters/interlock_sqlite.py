@@ -1,8 +1,8 @@
 """Interlock: its own engine in this process, joined as `interlock.bootstrap.joining` joins it, on SQLite.
 
 Real runs over real graphs, with a body that takes the results of its needs from its inputs; the journal's group commits, the
-audit chain's seal in each of them and the signal that wakes the dispatch of events are what a control plane has. What listens to
-a control plane's events is not here: no tasks of a plan, no notifications, no faces.
+audit chain's seal in each of them and the signal that wakes the dispatch of events are what a control plane has. What else a
+control plane does is not here: nobody listens to the events, there are no plans, no notifications, no faces.
 
 As many tasks of a run and as many runs at once as the settings let anybody have: no figure that a user could not reach.
 """
@@ -49,7 +49,7 @@ class Engine:
     version = f"{version('interlock')}, SQLite {sqlite3.sqlite_version}"
     durability = "start and end of each task, what waits at a time in one commit, each commit fsynced (WAL, synchronous=FULL)"
 
-    async def start(self, folder: Path, workload: Workload) -> None:
+    async def start(self, folder: Path) -> None:
         home, clock = folder / "home", SystemClock()
         self._scope = system_scope("bench")
         self._database = Database(home)
@@ -71,20 +71,22 @@ class Engine:
         self._runs = Runs(self._database, self._driver)
         followers.append(self._runs)
 
+    async def define(self, workload: Workload) -> None:
+        """The graph comes with each run."""
+
     async def run(self, workload: Workload) -> list[tuple[int, ...]]:
-        runs = [run_of(workload, number) for number in range(workload.runs)]
+        runs = [run_of(workload, number) for number in workload.numbers]
         await asyncio.gather(*(self._runs.submit(self._scope, run) for run in runs))
-        await self._until_ended(workload.runs)
+        await self._until_ended()
         return [await self._results(run, workload) for run in runs]
 
-    async def _until_ended(self, runs: int) -> None:
+    async def _until_ended(self) -> None:
         """Looked at often where it costs nothing, and then in the database, which knows."""
-        ended = 0
-        while ended < runs:
+        is_over = False
+        while not is_over:
             await asyncio.sleep(LOOK_S)
             if not self._driver.active_runs():
-                counts = await self._runs.counts(self._scope)
-                ended = sum(counts.get(str(status), 0) for status in m.RUN_ENDED)
+                is_over = {m.RunStatus(status) for status in await self._runs.counts(self._scope)} <= m.RUN_ENDED
 
     async def _results(self, run: m.Run, workload: Workload) -> tuple[int, ...]:
         """From the journal, as a client gets them."""

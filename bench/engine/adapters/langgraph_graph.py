@@ -39,14 +39,16 @@ class Engine:
     version += f", SQLite {sqlite3.sqlite_version}"
     durability = "one row a task and one checkpoint a step, one commit each, each fsynced (WAL, synchronous=FULL)"
 
-    async def start(self, folder: Path, workload: Workload) -> None:
+    async def start(self, folder: Path) -> None:
         self._saving = AsyncSqliteSaver.from_conn_string(str(folder / "checkpoints.db"))
-        saver = await self._saving.__aenter__()
-        await saver.setup()
-        self._graph = defined(workload).compile(checkpointer=saver)
+        self._saver = await self._saving.__aenter__()
+        await self._saver.setup()
+
+    async def define(self, workload: Workload) -> None:
+        self._graph = defined(workload).compile(checkpointer=self._saver)
 
     async def run(self, workload: Workload) -> list[tuple[int, ...]]:
-        return list(await asyncio.gather(*(self._run(workload, run) for run in range(workload.runs))))
+        return list(await asyncio.gather(*(self._run(workload, run) for run in workload.numbers)))
 
     async def _run(self, workload: Workload, run: int) -> tuple[int, ...]:
         config = {"configurable": {"thread_id": str(run)}, "recursion_limit": len(workload.levels) + 10}

