@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,7 @@ DATA = Path("/var/tmp")
 STARTUP_LIMIT_S = 180.0
 LOOK_S = 0.05
 LOOKS_A_MEMORY_LOOK = 20
+ERROR = re.compile(r"[\w.]*(Error|Exception)\b.*: ")
 COLUMNS = {
     "engine": "engine",
     "workload": "workload",
@@ -91,8 +93,7 @@ def watched(python: Path, name: str, workload: Workload, folder: Path, options: 
     except OSError:
         if options.verbose:
             print((folder / "log").read_text(errors="replace"), file=sys.stderr)
-        lines = [line for line in (folder / "log").read_text(errors="replace").splitlines() if line.strip()]
-        return {"problem": lines[-1][:300] if lines else f"ended with {child.returncode} and without a word"}
+        return {"problem": last_words(folder / "log") or f"ended with {child.returncode} and without a word"}
     finally:
         end(child.pid)
 
@@ -115,11 +116,18 @@ def _wait(child: subprocess.Popen[bytes], folder: Path, limit_s: float) -> float
     return peak_mb
 
 
+def last_words(log: Path) -> str:
+    """The last line of a log that names an error, else the last one."""
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if ERROR.match(line)), lines[-1] if lines else "")[:300]
+
+
 def unfinished(workload: Workload, folder: Path, limit_s: float) -> dict[str, Any]:
     if not (folder / "began").exists():
         return {"problem": f"was not ready after {STARTUP_LIMIT_S:g} s"}
     done = len(executions(folder / "notes", workload))
-    found = {"seconds": limit_s, "tasks_done": done, "tasks_per_s": round(done / limit_s, 1)}
+    found: dict[str, Any] = json.loads((folder / "began").read_text())
+    found |= {"seconds": limit_s, "tasks_done": done, "tasks_per_s": round(done / limit_s, 1)}
     return found | {"problem": f"stopped after {limit_s:g} s with {done} of {workload.tasks} tasks done"}
 
 

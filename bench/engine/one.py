@@ -2,7 +2,7 @@
 
     python -m engine.one ENGINE WORKLOAD SCALE FOLDER
 
-The file ``began`` in the folder says that the engine is ready and the clock runs.
+The file ``began`` in the folder says that the engine is ready and the clock runs, and what the engine is.
 """
 
 import asyncio
@@ -35,12 +35,12 @@ async def measure(name: str, workload: Workload, folder: Path) -> dict[str, Any]
         await engine.define(warm_up())
         await engine.run(warm_up())
         await engine.define(workload)
-        (folder / "began").touch()
+        row: dict[str, Any] = {"version": engine.version, "durability": engine.durability, "startup_s": round(startup_s, 2)}
+        _write(folder / "began", row)
         cpu, started = cpu_s(), time.monotonic()
         found = await engine.run(workload)
         seconds = time.monotonic() - started
         cpu = cpu_s() - cpu
-        row: dict[str, Any] = {"version": engine.version, "durability": engine.durability, "startup_s": round(startup_s, 2)}
         row |= {"seconds": round(seconds, 4), "tasks_per_s": round(workload.tasks / seconds, 1)}
         row |= {"cpu_ms_per_task": round(cpu * 1000 / workload.tasks, 3), "peak_memory_mb": round(memory_mb(os.getpid()), 1)}
         return row | {"tasks_done": workload.tasks} | check(workload, found, folder / "notes")
@@ -68,7 +68,14 @@ def main() -> None:
     os.environ[FILE] = str(folder / "notes")
     keep_orphans()
     row = asyncio.run(measure(name, WORKLOADS[workload](scale), folder))
-    (folder / "row.json").write_text(json.dumps(row))
+    _write(folder / "row.json", row)
+
+
+def _write(file: Path, row: dict[str, Any]) -> None:
+    """Whole or not at all: somebody waits for it."""
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(row))
+    part.rename(file)
 
 
 if __name__ == "__main__":
