@@ -16,22 +16,34 @@ def python_of(environment: str, cache: Path) -> Path:
     """The interpreter of an environment; makes it at the first time. Raises NotMade."""
     if not environment:
         return Path(sys.executable)
-    wanted = [REQUIREMENTS / f"{environment}.txt", REQUIREMENTS / f"{environment}.npm.txt"]
-    content = b"".join(file.read_bytes() for file in wanted if file.exists())
-    folder = cache / f"{environment}-{hashlib.sha256(content).hexdigest()[:12]}"
+    folder = place(environment, cache)
     python = folder / "bin" / "python"
-    if not (folder / "complete").exists():
+    if not is_made(environment, cache):
         print(f"making the environment of {environment} in {folder}", file=sys.stderr)
         _run(sys.executable, "-m", "venv", "--clear", str(folder))
-        _run(str(python), "-m", "pip", "install", "--quiet", "--requirement", str(wanted[0]))
-        if wanted[1].exists():
+        _run(str(python), "-m", "pip", "install", "--quiet", "--requirement", str(_requirements(environment)[0]))
+        for file in _requirements(environment)[1:]:
             # Without install scripts: what is run is the program in the package, and nothing else.
-            packages = wanted[1].read_text().split()
-            _run(
-                "npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--silent", "--prefix", str(folder), *packages
-            )
+            options = ("--ignore-scripts", "--no-audit", "--no-fund", "--silent", "--prefix", str(folder))
+            _run("npm", "install", *options, *file.read_text().split())
         (folder / "complete").touch()
     return python
+
+
+def is_made(environment: str, cache: Path) -> bool:
+    return not environment or (place(environment, cache) / "complete").exists()
+
+
+def place(environment: str, cache: Path) -> Path:
+    """Where an environment is kept; other requirements have another place."""
+    content = b"".join(file.read_bytes() for file in _requirements(environment))
+    return cache / f"{environment}-{hashlib.sha256(content).hexdigest()[:12]}"
+
+
+def _requirements(environment: str) -> list[Path]:
+    """For Python, and where there are any those for Node."""
+    named = (REQUIREMENTS / f"{environment}{kind}.txt" for kind in ("", ".npm"))
+    return [file for file in named if file.exists()]
 
 
 def _run(*command: str) -> None:
