@@ -71,7 +71,7 @@ class Workload:
 
 def result(run: int, task: int, values: Sequence[int]) -> int:
     """What ``task`` makes of the results of its needs; their order matters."""
-    found = run * 7919 + task + 1
+    found = (run * 7919 + task + 1) % PRIME
     for value in values:
         found = (found * 31 + value) % PRIME
     return found
