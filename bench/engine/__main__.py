@@ -31,6 +31,7 @@ STARTUP_LIMIT_S = 180.0
 LOOK_S = 0.05
 LOOKS_A_MEMORY_LOOK = 20
 ERROR = re.compile(r"[\w.]*(Error|Exception)\b.*: ")
+TOLD_TO_NOBODY = {"DO_NOT_TRACK": "1", "LANGSMITH_TRACING": "false", "RESTATE_DISABLE_TELEMETRY": "true"}
 COLUMNS = {
     "engine": "engine",
     "workload": "workload",
@@ -81,7 +82,7 @@ def measure(name: str, workload: Workload, options: argparse.Namespace) -> dict[
 def watched(python: Path, name: str, workload: Workload, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Let ``one.py`` work in a process of its own, look at its memory now and then, and end it when it takes too long."""
     command = [str(python), "-m", "engine.one", name, workload.name, str(options.scale), str(folder)]
-    environment = os.environ | {"PYTHONPATH": str(BENCH), "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
+    environment = os.environ | TOLD_TO_NOBODY | {"PYTHONPATH": str(BENCH)}
     with (folder / "log").open("wb") as log:
         child = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
     try:

@@ -4,9 +4,9 @@
   second, can lose tasks that count as done.
 - ``acks_late`` and ``task_reject_on_worker_lost``: a message leaves Redis once its task has ended, so that a worker that dies
   loses none.
-- ``chain`` and ``many`` are chains, ``wide`` is a task, a chord over the group, and its body. For ``layered`` a chain of groups
-  would do, but each message would carry all layers to come; instead the body of each layer's chord replaces itself by the chord
-  of the next one, which is the documented way to go on from within a task.
+- ``chain`` and ``many`` are chains. Where several tasks run at once, each level is a chord whose body replaces itself by the chord
+  of the next level, the documented way to go on from within a task: with one canvas over all levels each message would carry all
+  levels to come, and over two it was slower too.
 - The worker has a process for each core, fetches many messages ahead, which is what the documentation advises for short tasks,
   and does not gossip with other workers.
 """
@@ -86,7 +86,8 @@ class Engine:
 
     async def run(self, workload: Workload) -> list[tuple[int, ...]]:
         begun = [_canvas(workload, run).apply_async() for run in workload.numbers]
-        found = [await asyncio.to_thread(result.get) for result in begun]
+        # In the thread that sent them: the connection on which results are told is not for several.
+        found = [result.get() for result in begun]
         return [tuple(values) if isinstance(values, list) else (values,) for values in found]
 
     async def stop(self) -> None:
@@ -99,12 +100,7 @@ async def _worker_answers() -> bool:
 
 
 def _canvas(workload: Workload, run: int) -> Any:
-    """What is sent to Celery for one run: a chain, in which a level of several tasks is a chord with the next level's one."""
-    if len(workload.levels[0]) > 1:
+    """What is sent to Celery for one run."""
+    if len(workload.levels) < len(workload.needs):
         return layer.s([], run, 0)
-    levels = [[compute.s(run, task) for task in level] for level in workload.levels[1:]]
-    parts: list[Any] = [compute.s([], run, workload.levels[0][0])]
-    while levels:
-        level = levels.pop(0)
-        parts.append(level[0] if len(level) == 1 else chord(level, levels.pop(0)[0]))
-    return chain(*parts)
+    return chain(compute.s([], run, 0), *(compute.s(run, task) for task in range(1, len(workload.needs))))

@@ -57,7 +57,7 @@ class Engine:
         }
         self._server = Server(listens_on(port))
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
-        await self._server.start(folder, *command, DO_NOT_TRACK="1", **settings)
+        await self._server.start(folder, *command, **settings)
         self._settings.enter_context(temporary_settings(settings))
 
     async def define(self, workload: Workload) -> None:

@@ -65,7 +65,6 @@ class Engine:
             RESTATE_BIND_ADDRESS=f"127.0.0.1:{node}",
             RESTATE_INGRESS__BIND_ADDRESS=f"127.0.0.1:{ingress}",
             RESTATE_ADMIN__BIND_ADDRESS=f"127.0.0.1:{admin}",
-            RESTATE_DISABLE_TELEMETRY="true",
         )
         limits = httpx.Limits(max_connections=None)
         self._client = httpx.AsyncClient(
