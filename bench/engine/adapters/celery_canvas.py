@@ -4,9 +4,9 @@
   second, can lose tasks that count as done.
 - ``acks_late`` and ``task_reject_on_worker_lost``: a message leaves Redis once its task has ended, so that a worker that dies
   loses none.
-- ``chain`` and ``many`` are chains. Where several tasks run at once, each level is a chord whose body replaces itself by the chord
-  of the next level, the documented way to go on from within a task: with one canvas over all levels each message would carry all
-  levels to come, and over two it was slower too.
+- ``chain`` and ``many`` are chains. Where several tasks run at once, each level is a chord whose body replaces itself by the
+  chord of the next level, the documented way to go on from within a task: with one canvas over all levels each message would
+  carry all levels to come, and over two it was slower too.
 - The worker has a process for each core, fetches many messages ahead, which is what the documentation advises for short tasks,
   and does not gossip with other workers.
 """

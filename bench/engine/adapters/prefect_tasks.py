@@ -23,7 +23,6 @@ from engine.adapters.servers import Server, free_port, listens_on
 from engine.bodies import body
 from engine.workloads import Workload
 
-
 FLOWS_AT_ONCE = 10
 
 
