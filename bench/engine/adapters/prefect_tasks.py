@@ -10,42 +10,22 @@
 """
 
 import asyncio
+import importlib
+import os
 import sqlite3
 import sys
-from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 
-from prefect import flow, task
-from prefect.settings import temporary_settings
-
 from engine.adapters.servers import Server, free_port, listens_on
-from engine.bodies import body
 from engine.workloads import Workload
 
 FLOWS_AT_ONCE = 10
 
 
-@task(persist_result=True)
-async def compute(run: int, number: int, values: list[int]) -> int:
-    return body(run, number, values)
-
-
-@flow(name="graph")
-async def graph(run: int, needs: list[list[int]], levels: list[list[int]], sinks: list[int]) -> list[int]:
-    results: dict[int, int] = {}
-    for level in levels:
-        tasks = [compute(run, number, [results[need] for need in needs[number]]) for number in level]
-        results.update(zip(level, await asyncio.gather(*tasks), strict=True))
-    return [results[sink] for sink in sinks]
-
-
 class Engine:
     version = f"{version('prefect')}, SQLite {sqlite3.sqlite_version}"
     durability = "a result file a task, not fsynced; states are sent to the server later, and not fsynced (synchronous=NORMAL)"
-
-    def __init__(self) -> None:
-        self._settings = ExitStack()
 
     async def start(self, folder: Path) -> None:
         port = free_port()
@@ -60,7 +40,8 @@ class Engine:
         self._server = Server(listens_on(port))
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
         await self._server.start(folder, *command, **settings)
-        self._settings.enter_context(temporary_settings(settings))
+        os.environ |= settings
+        self._flow = importlib.import_module("engine.adapters.prefect_flow")
 
     async def define(self, workload: Workload) -> None:
         """The graph comes with each run."""
@@ -71,10 +52,9 @@ class Engine:
 
         async def in_turn(run: int) -> tuple[int, ...]:
             async with turns:
-                return tuple(await graph(run, *lists))
+                return tuple(await self._flow.graph(run, *lists))
 
         return list(await asyncio.gather(*(in_turn(run) for run in workload.numbers)))
 
     async def stop(self) -> None:
-        self._settings.close()
         await self._server.stop()
