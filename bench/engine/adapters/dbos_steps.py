@@ -8,6 +8,7 @@
 - ``many`` starts every run before it waits for the first one.
 - The SQLite file is put into WAL mode before DBOS opens it. DBOS leaves SQLite's default, a rollback journal, which takes more
   than one fsync a commit; its ``synchronous`` is left at FULL, so each commit still waits for the disk.
+- On SQLite it has one connection: several that want to write sleep until they get their turn, which takes several times longer.
 - On Postgres the server has its defaults, ``fsync`` and ``synchronous_commit`` on.
 - A result is recorded in a transaction of its own, a step that ends is durable before the workflow goes on.
 """
@@ -39,6 +40,8 @@ class Engine:
 
     async def start(self, folder: Path) -> None:
         config: DBOSConfig = {"name": "bench", "system_database_url": self._url(folder), "log_level": "WARNING"}
+        if self._store == "sqlite":
+            config["sys_db_pool_size"] = 1
         DBOS(config=config)
         DBOS.launch()
 
