@@ -38,6 +38,9 @@ bench: setup ## the figures of the README, measured on this machine
 bench-strategies: setup ## requests lost during roll-outs, strategy by strategy; takes a quarter of an hour
 	$(BIN)/python bench/strategy_loss.py
 
+bench-engine: setup ## the run engine beside its peers on the same task graphs; makes their environments at the first time
+	cd bench && ../$(BIN)/python -m engine $(ENGINE)
+
 format: setup ## format the code
 	$(BIN)/ruff format src tests bench
 	$(BIN)/ruff check --fix src tests bench
@@ -58,4 +61,4 @@ lock: | $(UV) ## resolve the dependencies anew into requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
-.PHONY: help demo demo-containers test check unit slow bench bench-strategies format setup lock
+.PHONY: help demo demo-containers test check unit slow bench bench-strategies bench-engine format setup lock
