@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -202,11 +203,7 @@ async def test_a_prometheus_that_dies_in_the_middle_of_a_bake_leaves_it_open(sam
                 assert "Prometheus does not answer" in item["title"]
                 await check_paused(own, sample, item)
                 await server.start()
-
-                async def scraped() -> bool:
-                    return (await own.inside.services.components["prometheus"]())["ok"]
-
-                await until(scraped, "it is back")
+                await until(partial(server.knows, "sum(faults)"), "it has looked again")
                 await own.post(f"/inbox/{item['item_id']}/answer", {"answer": "look again"})
                 assert (await own.ended(run_id))["status"] == "completed"
             finally:

@@ -61,6 +61,12 @@ class Prometheus:
                 self._process.kill()
                 await asyncio.to_thread(self._process.wait)
 
+    async def knows(self, query: str) -> bool:
+        """Whether the query has a value now: the first look at what it scrapes comes seconds after the start."""
+        async with httpx.AsyncClient(trust_env=False) as http:
+            answer = await http.get(self.url + "/api/v1/query", params={"query": query})
+            return bool(answer.json()["data"]["result"])
+
     async def _is_ready(self) -> bool:
         async with httpx.AsyncClient(trust_env=False) as http:
             try:
