@@ -107,7 +107,7 @@ class ActiveRun:
             for event in events:
                 self._act_on(event)
 
-    def resume(self) -> None:
+    def set_timers(self) -> None:
         """Set the timers again that the journal speaks of; called once after a run was loaded."""
         for task_id, task in self.state.tasks.items():
             if task.retry_at:
@@ -141,9 +141,10 @@ class ActiveRun:
                 self._spawn(self._body(self._specs[task], attempt), f"task {task}")
             case m.TaskRetryScheduled(task=task, delay_s=delay_s):
                 self._sleep_then_retry(task, delay_s)
-            case m.RunStarted() | m.TaskParked() | m.TaskAnswered():
+            case m.RunStarted() | m.RunPaused() | m.RunContinued() | m.TaskParked() | m.TaskAnswered():
                 self._set_deadline()
             case m.RunCancelRequested():
+                self._set_deadline()
                 for task_id, body in self._bodies.items():
                     if task_id not in self._cleanup:
                         body.cancel()
@@ -163,13 +164,13 @@ class ActiveRun:
         self._timers[task_id] = self._spawn(wait(), f"retry {task_id}")
 
     def _set_deadline(self) -> None:
-        """Begin to count the run's time, or stop it as long as a person is asked: nobody is late by that."""
+        """Begin to count the run's time, or stop it as long as a person is asked or it is paused: nobody is late by that."""
         now = self.equipment.clock.monotonic()
         if self._works_since_s is not None:
             self._worked_s += now - self._works_since_s
         if timer := self._timers.pop("", None):
             timer.cancel()
-        self._works_since_s = None if self.state.asks else now
+        self._works_since_s = now if self.state.works else None
         if self._works_since_s is None:
             return
         left_s = self.state.run.limits.timeout_s - self._worked_s

@@ -64,6 +64,25 @@ class LocalDriver:
         """
         await self._apply(run_id, m.RequestCancel(at=self._now(), by=by, reason=reason))
 
+    async def pause(self, run_id: str, by: str, reason: str) -> None:
+        """Let no further task of a run start; what is under way goes on to its end, and another run may have the slot.
+
+        Idempotent. Raises Conflict ``run_not_active`` or ``run_is_ending``, Unavailable ``run_suspended``.
+        """
+        await self._then_start_waiting(run_id, m.PauseRun(at=self._now(), by=by, reason=reason))
+
+    async def resume(self, run_id: str, by: str, reason: str) -> None:
+        """End the pause of a run; it goes on when there is a slot. Idempotent. Raises as `cancel` does."""
+        await self._then_start_waiting(run_id, m.ResumeRun(at=self._now(), by=by, reason=reason))
+
+    async def _then_start_waiting(self, run_id: str, command: m.RunCommand) -> None:
+        async def work() -> None:
+            await self._apply(run_id, command)
+            self._start_waiting()
+
+        # Shielded: a caller who goes away must not leave a slot free that somebody waits for.
+        await asyncio.shield(self._spawn(work()))
+
     async def answer(self, run_id: str, task: str, answer: str, by: str, asked: int = 0) -> None:
         """Answer a task that waits for a person. Raises Conflict ``not_waiting`` or ``run_not_active``, Invalid
         ``unknown_option``."""
@@ -81,7 +100,7 @@ class LocalDriver:
         await self._equipment.journal.drain()
 
     def active_runs(self) -> int:
-        """How many runs are started and have not ended."""
+        """How many runs have a slot: they are started, not paused, and have not ended."""
         return sum(active.state.status is m.RunStatus.RUNNING for active in self._active.values())
 
     async def _apply(self, run_id: str, command: m.RunCommand) -> None:
@@ -104,8 +123,8 @@ class LocalDriver:
         active = self._active[run_id] = self._activate(state, epoch)
         self._standing.pop(run_id, None)
         with contextlib.suppress(Suspended):
-            if state.status is m.RunStatus.RUNNING:
-                active.resume()
+            if state.started_at:
+                active.set_timers()
                 await active.apply(m.Adopt(at=self._now(), owner=self._owner, epoch=epoch))
 
     def _activate(self, state: m.RunState, epoch: int) -> ActiveRun:

@@ -28,6 +28,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     "Runs": {
         "runs": Entry("runs:runs", "List runs, newest first."),
         "watch": Entry("runs:watch", "Follow a run, live, until it ends."),
+        "why": Entry("runs:why", "Say what a run, or one step of it, waits for."),
+        "pause": Entry("runs:pause", "Let no further step of a run start until it is resumed."),
+        "resume": Entry("runs:resume", "End the pause of a run."),
         "cancel": Entry("runs:cancel", "End a run; what it changed is brought back."),
     },
     "What is delivered": {
