@@ -20,6 +20,12 @@ def other(tmp_path: Path) -> Sample:
     return Sample(tmp_path / "repositories", "neighbour")
 
 
+async def left_running(plane: Plane, run: dict[str, Any]) -> list[str]:
+    """Keys of this run's processes that have not ended."""
+    keys = [effect["key"] for effect in run["effects"] if effect["tool"] in {"process.start", "command.run"}]
+    return [key for key in keys if (await plane.host.status(key)).state not in {"exited", "absent"}]
+
+
 async def task_of(plane: Plane, run_id: str, task_id: str) -> dict[str, Any]:
     return next(task for task in (await plane.get(f"/runs/{run_id}"))["tasks"] if task["id"] == task_id)
 
@@ -68,19 +74,47 @@ async def test_it_stands_still_after_the_step_under_way_and_goes_on_over_a_resta
     assert (await plane.post(f"/runs/{run_id}/pause", status=409))["code"] == "run_not_active"
 
 
-async def test_cancelled_in_a_pause_it_comes_back_to_what_served(plane: Plane, sample: Sample) -> None:
+@pytest.mark.parametrize(("step", "is_over"), [("watch-staging", False), ("start-staging", True), ("verify-staging", True)])
+async def test_cancelled_in_a_pause_it_comes_back_to_what_served(
+    plane: Plane, sample: Sample, step: str, *, is_over: bool
+) -> None:
+    """In a step, and between two of them: nothing that was started is left behind."""
     sample.release("v1.0.0")
     sample.release("v1.1.0", LONG_WATCH)
     await plane.add(sample)
     await plane.deploy(sample, "v1.0.0")
     run_id = await plane.begin(f"deploy {sample.name} v1.1.0 to staging")
-    await plane.task_runs(run_id, "watch-staging")
+    await plane.task_runs(run_id, step)
     await plane.post(f"/runs/{run_id}/pause")
+    if is_over:
+        await task_is(plane, run_id, step, "completed")
     async with plane.traffic(sample) as answers:
         await plane.post(f"/runs/{run_id}/cancel", {"reason": "I changed my mind"})
-        assert (await plane.ended(run_id))["status"] == "cancelled"
+        run = await plane.ended(run_id)
+    assert run["status"] == "cancelled"
     assert {status for status, _ in answers} == {200}
     assert await plane.ask(sample) == (200, "v1.0.0")
+    assert await left_running(plane, run) == []
+    assert await plane.inbox(sample) == []
+
+
+async def test_what_turns_bad_behind_its_watch_is_brought_back_whoever_paused_the_run(plane: Plane, sample: Sample) -> None:
+    sample.release("v1.0.0")
+    sample.release("v1.1.0", {"watch": MODULE["watch"] | {"window": "2s"}})
+    await plane.add(sample)
+    await plane.deploy(sample, "v1.0.0")
+    run_id = await plane.begin(f"deploy {sample.name} v1.1.0 to staging")
+    await plane.task_runs(run_id, "watch-staging")
+    await plane.post(f"/runs/{run_id}/pause")
+    await task_is(plane, run_id, "watch-staging", "completed")
+    assert (await plane.get(f"/runs/{run_id}"))["status"] == "paused"
+    await plane.behave(sample, unhealthy=True)
+
+    async def look() -> bool:
+        return await plane.ask(sample) == (200, "v1.0.0")
+
+    await until(look, "v1.0.0 answers again")
+    assert (await plane.ended(run_id))["status"] == "cancelled"
 
 
 async def test_another_run_may_have_the_slot_meanwhile(make_plane: MakePlane, sample: Sample, other: Sample) -> None:

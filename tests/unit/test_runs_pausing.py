@@ -147,7 +147,21 @@ def test_what_a_crash_stopped_in_a_pause_is_brought_back_when_the_run_is_cancell
     pause(story)
     story.do(m.Adopt, owner="next", epoch=2)
     story.do(m.RequestCancel, by="user:owner", reason="enough")
+    story.stop("a")
     assert story.statuses() == {"a": "cancelled", "undo": "running"}
+
+
+def test_cancelled_between_two_steps_it_comes_back_as_if_the_next_one_had_begun() -> None:
+    specs = (task("start"), task("verify", "start"), task("discard", "start", "verify", when="failed"))
+    story = Story(*specs, task("switch", "verify"), task("restore", "switch", when="failed"), task("other", "switch")).start()
+    story.complete("start")
+    pause(story)
+    story.complete("verify")
+    events = story.do(m.RequestCancel, by="user:owner", reason="enough")
+    kinds = [type(event) for event in events]
+    assert kinds == [m.RunContinued, m.TaskStarted, m.RunCancelRequested, m.TaskCancelled]
+    story.stop("switch")
+    assert story.statuses()["restore"] == "running", "what was started is not left behind"
 
 
 def test_a_pause_takes_nothing_of_the_time_of_a_run() -> None:
@@ -162,11 +176,12 @@ def test_a_pause_takes_nothing_of_the_time_of_a_run() -> None:
         m.RunResumed(at=minute[20], by="user:owner", reason=""),
         m.RunContinued(at=minute[30]),
         m.RunPaused(at=minute[33], **OWNER),
+        m.RunContinued(at=minute[40]),
         m.RunCancelRequested(at=minute[40], by="user:owner", reason="enough"),
         m.TaskCancelled(at=minute[41], task="b", reason="enough"),
     ]
     minutes = [worked_s(state, event.at) / 60 for n, event in enumerate(events, 1) if (state := fold(events[:n]))]
-    assert minutes == [0, 0, 0, 5, 5, 5, 5, 8, 8, 9]
+    assert minutes == [0, 0, 0, 5, 5, 5, 5, 8, 8, 8, 9]
 
 
 def test_a_run_is_not_late_while_it_is_paused() -> None:

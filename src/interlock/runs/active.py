@@ -144,7 +144,6 @@ class ActiveRun:
             case m.RunStarted() | m.RunPaused() | m.RunContinued() | m.TaskParked() | m.TaskAnswered():
                 self._set_deadline()
             case m.RunCancelRequested():
-                self._set_deadline()
                 for task_id, body in self._bodies.items():
                     if task_id not in self._cleanup:
                         body.cancel()

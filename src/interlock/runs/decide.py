@@ -100,6 +100,15 @@ class Scheduler:
     def cancel_task(self, task: str, reason: str) -> None:
         self.emit(m.TaskCancelled(at=self._at, task=task, reason=reason))
 
+    def go_on(self) -> None:
+        """End a pause, or the wait for a slot after one, as a cancellation does: what could start begins, to be cancelled.
+
+        A way back is called for by what had begun. Between two steps nothing has; without a pause there is no such moment.
+        """
+        if self.state.started_at and self.state.status is not m.RunStatus.RUNNING:
+            self.emit(m.RunContinued(at=self._at))
+            self._settle()
+
     # --- what follows from the state, whatever the command was ---
 
     def _settle(self) -> None:
@@ -222,6 +231,7 @@ def _request_cancel(scheduler: Scheduler, command: m.RequestCancel) -> None:
     state = scheduler.state
     if state.cancel_requested:
         return
+    scheduler.go_on()
     scheduler.emit(m.RunCancelRequested(at=command.at, by=command.by, reason=command.reason))
     if not state.started_at:
         _end_at_once(scheduler, m.RunFinished(at=command.at, status=m.RunStatus.CANCELLED), state.cancel_requested)

@@ -36,7 +36,6 @@ _CHANGES_TIME = (
     m.RunAdopted,
     m.RunPaused,
     m.RunContinued,
-    m.RunCancelRequested,
     m.TaskParked,
     m.TaskAnswered,
 )
@@ -91,15 +90,12 @@ def _run_resumed(state: m.RunState, _event: m.RunResumed) -> None:
 
 @_on(m.RunContinued)
 def _run_continued(state: m.RunState, _event: m.RunContinued) -> None:
-    state.status = m.RunStatus.RUNNING
+    state.status, state.pause = m.RunStatus.RUNNING, None
 
 
 @_on(m.RunCancelRequested)
 def _run_cancel_requested(state: m.RunState, event: m.RunCancelRequested) -> None:
-    state.cancel_requested, state.pause = event.reason or "cancelled", None
-    if state.started_at:
-        # The way back waits for no slot and no person.
-        state.status = m.RunStatus.RUNNING
+    state.cancel_requested = event.reason or "cancelled"
 
 
 @_on(m.RunFinished)

@@ -21,8 +21,6 @@ _AFTER: dict[type[m.Event], RunStatus] = {
     m.RunContinued: RunStatus.RUNNING,
     m.RunPaused: RunStatus.PAUSED,
     m.RunResumed: RunStatus.PENDING,
-    # One that has not started ends with it.
-    m.RunCancelRequested: RunStatus.RUNNING,
 }
 """What a run is after an event that does not end it."""
 

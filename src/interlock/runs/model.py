@@ -223,7 +223,7 @@ class RunResumed(Event, frozen=True, kw_only=True):
 
 
 class RunContinued(Event, frozen=True, kw_only=True):
-    """It has a slot again."""
+    """It has a slot again, or is cancelled and waits for none."""
 
 
 class RunCancelRequested(Event, frozen=True, kw_only=True):

@@ -150,7 +150,7 @@ class Waiting:
     def _sentence(self, chain: Sequence[Wait]) -> str:
         parts = [self._named(wait.text, wait.task) for wait in chain]
         said = ", which ".join([chain[0].text, *parts[1:]])
-        holds_more = chain[0].status == "pending" and chain[-1].waits_for not in {"pause", "run_slot"}
+        holds_more = chain[0].status in {"pending", "waiting"} and chain[-1].waits_for not in {"pause", "run_slot"}
         return "; ".join([said, *([self._why_no_start()] if holds_more and self._why_no_start() else [])])
 
     @staticmethod

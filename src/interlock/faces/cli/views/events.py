@@ -44,7 +44,7 @@ def _to_the_run(event: Doc) -> str:
             reason = f": {event['reason']}" if event["reason"] else ""
             return f"{kind.removeprefix('Run').lower()} by {event['by']}{reason}"
         case "RunContinued":
-            return "the run has a slot again"
+            return "the run goes on"
         case "RunCancelRequested":
             return f"{event['by']} asks for the end: {event['reason']}"
         case "RunFinished":

@@ -106,9 +106,6 @@ class Progress:
                 self.status = "paused"
             case "RunResumed":
                 self.status = "pending"
-            case "RunCancelRequested" if self.status == "paused":
-                # Its way back waits for nobody.
-                self.status = "running"
             case "RunFinished":
                 self.status, self.ended = event["status"], at
                 self.error = with_error("", event["error"]).removeprefix(": ")
