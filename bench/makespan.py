@@ -4,7 +4,7 @@
 
 The folder holds `graphs.jsonl`, a graph a line (`id`, `t`: seconds of each task, `d`: the numbers of the tasks that each one
 needs), and `bounds.jsonl`, for each graph and number of slots a lower bound (`lower_s`) and what list scheduling reaches
-(`list_s`).
+(`list_s`). Traces of scientific workflows, as WfCommons publishes them, can be turned into such lines.
 
 Each graph is **simulated** with the engine's own scheduler, no time passing: that shows what the order is worth. Where the
 lower bound at this scale is at most `--longest-s`, it also **runs**, on the real engine with its journal on this disk: every
@@ -25,6 +25,7 @@ from typing import Any
 
 from figures import RESULTS, ROOT, about_here
 
+from interlock.core.canonical import digest_bytes
 from interlock.core.clock import from_text
 from interlock.core.scope import Scope
 from interlock.db.database import Database
@@ -51,7 +52,7 @@ def main() -> None:
             for slots in options.slots:
                 rows.append(measured(graph, bounds[graph["id"]]["p"][str(slots)], slots, options))
                 print(as_line(rows[-1]), file=sys.stderr, flush=True)
-    about = about_here() | {"source": (options.corpus / "SOURCE").read_text().strip()}
+    about = about_here() | {"graphs": digest_bytes((options.corpus / "graphs.jsonl").read_bytes())}
     OUTPUT.parent.mkdir(exist_ok=True)
     OUTPUT.write_text(json.dumps(about | {"rows": rows}, indent=2) + "\n")
     print(f"{about['date']}, {about['machine']}, Python {about['python']}\n")

@@ -1,6 +1,7 @@
 """Runs that are paused, on a real journal: slots, restarts, effects in flight, the run's time."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from interlock.core.errors import Conflict, Unavailable
 from interlock.core.scope import Scope
 from interlock.db.database import Database
 from interlock.runs import model as m
+from interlock.runs.feed import JournalFeed
 from interlock.runs.graph import Retry
 from interlock.testing.tools import CreateFile
 from service.test_driver import Bodies, forever, raises, statuses
@@ -193,3 +195,44 @@ async def test_a_pause_takes_nothing_of_the_time_of_a_run(engine: Engine, bodies
     assert (await engine.state()).status is m.RunStatus.PAUSED
     await engine.driver.resume("run_1", "user:owner", "")
     assert (await engine.ended()).cancel_requested == "the run took over 0.3 s"
+
+
+async def test_whatever_is_paused_and_resumed_no_more_runs_have_a_slot_than_there_are(
+    database: Database, scope: Scope, bodies: Bodies
+) -> None:
+    engine = Engine(database, scope, executors={"work": bodies}, max_concurrent_runs=2)
+    with_slot: list[int] = []
+
+    async def body(_context: Any) -> dict[str, Any]:
+        with_slot.append(engine.driver.active_runs())
+        return {}
+
+    chain = [task("t0"), *(task(f"t{n}", f"t{n - 1}") for n in range(1, 6))]
+    bodies.by_task = {spec.id: body for spec in chain}
+    runs = [f"run_{number}" for number in range(6)]
+
+    async def meddle(run_id: str) -> None:
+        with contextlib.suppress(Conflict):
+            for _ in range(10):
+                await engine.driver.pause(run_id, *WHY)
+                await engine.driver.resume(run_id, *WHY)
+
+    await asyncio.gather(*(engine.driver.submit(run_of(*chain, run_id=run_id)) for run_id in runs))
+    await asyncio.gather(*(meddle(run_id) for run_id in runs))
+    for run_id in runs:
+        assert (await engine.ended(run_id)).status is m.RunStatus.COMPLETED
+    assert max(with_slot) <= 2
+    await engine.driver.close()
+
+
+async def test_others_are_told_of_a_pause_and_once_of_a_start(engine: Engine, bodies: Bodies) -> None:
+    gates = gated(bodies, "a")
+    await engine.driver.submit(run_of(task("a")))
+    await until(lambda: bodies.running)
+    await engine.driver.pause("run_1", *WHY)
+    await engine.driver.resume("run_1", "user:owner", "it is back")
+    gates["a"].set()
+    await engine.ended()
+    told = [event for _, event in await JournalFeed(engine.database).after(engine.scope, 0, 100) if event]
+    assert [event.event_type for event in told] == ["run.started", "run.paused", "run.resumed", "run.finished"]
+    assert (told[1].data["by"], told[1].data["reason"], told[2].data["reason"]) == (*WHY, "it is back")
