@@ -137,10 +137,8 @@ class LocalDriver:
             self._spawn(self._start(active))
 
     async def _start(self, active: ActiveRun) -> None:
-        # One that was resumed goes before those that were submitted later, and may have got the slot since.
-        if self.active_runs() < self._max_concurrent_runs:
-            with contextlib.suppress(Suspended):
-                await active.apply(m.Start(at=self._now()))
+        with contextlib.suppress(Suspended):
+            await active.apply(m.Start(at=self._now()))
 
     def _ended(self, run_id: str) -> None:
         self._active.pop(run_id, None)
