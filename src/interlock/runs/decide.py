@@ -199,8 +199,8 @@ def _adopt(scheduler: Scheduler, command: m.Adopt) -> None:
         error = {"kind": "limit", "code": "adopted_too_often", "message": f"adopted {state.adoptions} times without an end"}
         _end_at_once(scheduler, m.RunFinished(at=command.at, status=m.RunStatus.FAILED, error=error), error["message"])
         return
-    # Where no task may start, only one whose effect may have happened is begun again: it has to be looked at. What did nothing
-    # waits with all else, and says so.
+    # Where no task may start, only one whose effect may have happened is begun again: it has to be looked at while that can
+    # still be told. What is not in doubt waits with all else.
     in_doubt = {entry.task for entry in state.ledger.values() if entry.outcome == "open"}
     for task_id, task in state.tasks.items():
         if task.status is m.TaskStatus.RUNNING:
