@@ -36,6 +36,7 @@ def test_a_paused_run_says_what_is_under_way_and_a_resumed_one_what_comes_next()
     assert shown(run_paused(run)).splitlines() == [
         "run_1  is paused by user:maria: lunch",
         "under way, and goes on to its end: a",
+        "what goes wrong meanwhile is brought back once the run is resumed or cancelled",
         "go on: interlock resume run_1",
     ]
     idle = run | {"tasks": [], "paused": pause | {"reason": ""}}

@@ -27,11 +27,16 @@ def run_cancelled(run: Doc) -> RenderableType:
     return Group(title(run["run_id"], about), next_step(f"interlock watch {run['run_id']}", "follow it"))
 
 
+GOES_WRONG = "what goes wrong meanwhile is brought back once the run is resumed or cancelled"
+
+
 def run_paused(run: Doc) -> RenderableType:
     """A run of which no further task starts, and what of it is still under way."""
     under_way = [task["id"] for task in run["tasks"] if task["status"] == "running"]
-    rest = Text(f"under way, and goes on to its end: {', '.join(under_way)}" if under_way else "nothing is under way")
-    return Group(title(run["run_id"], _paused(run)), rest, next_step(f"interlock resume {run['run_id']}", "go on"))
+    rest = [Text("nothing is under way")]
+    if under_way:
+        rest = [Text(f"under way, and goes on to its end: {', '.join(under_way)}"), Text(GOES_WRONG, style=DIM)]
+    return Group(title(run["run_id"], _paused(run)), *rest, next_step(f"interlock resume {run['run_id']}", "go on"))
 
 
 def _paused(run: Doc) -> str:
