@@ -25,8 +25,8 @@ TERMINAL = {"kind": "conflict", "code": "broken", "message": "it broke"}
 class Story:
     """A run, the events that it is made of, and what must hold after each command."""
 
-    def __init__(self, *tasks: TaskSpec, **limits: Any) -> None:
-        self.run = run_of(*tasks, limits=m.Limits(**limits))
+    def __init__(self, *tasks: TaskSpec, estimates: dict[str, float] | None = None, **limits: Any) -> None:
+        self.run = run_of(*tasks, limits=m.Limits(**limits), estimates=estimates or {})
         self.events: list[m.RunEvent] = decide(None, m.Submit(at=AT, run=self.run))
         self.scheduler = Scheduler(self._folded())
 
@@ -102,7 +102,11 @@ class Story:
             lambda: self.do(m.Adopt, owner="next", epoch=2),
             lambda: self.do(m.RequestCancel, by="user:owner", reason="enough"),
             lambda: self.do(m.TimeOut),
+            lambda: self.do(m.ResumeRun, by="user:owner", reason=""),
+            lambda: self.do(m.Start),
         ]
+        if not self.state.cancel_requested:
+            moves.append(lambda: self.do(m.PauseRun, by="user:owner", reason="wait"))
         moves[choice % len(moves)]()
 
     def go_on(self, name: str) -> None:
@@ -116,6 +120,9 @@ class Story:
         for _ in range(1000):
             if self.state.status in m.RUN_ENDED:
                 return
+            if self.state.status is not m.RunStatus.RUNNING:
+                self.do(m.ResumeRun, by="user:owner", reason="")
+                self.do(m.Start)
             for name in self.at(m.TaskStatus.RUNNING):
                 if self.state.cancel_requested and name not in self.run.graph.cleanup:
                     self.stop(name)

@@ -50,6 +50,7 @@ class Launching:
             grants=content.grants,
             plan_hash=plan.content_hash,
             limits=self._long_enough(content),
+            estimates={task_id: usual for task_id, usual in plan.estimates.items() if task_id in graph.specs},
         )
         try:
             await self._runs.submit(scope, run)

@@ -51,7 +51,8 @@ class _Ending:
 class ActiveRun:
     """The run's state in memory is ahead of the journal only by what is queued; nothing uncommitted is acted upon.
 
-    ``on_end(run_id)`` is called once the end is durable; ``on_suspend(run_id, error)`` when the journal refused an append.
+    ``on_move(run_id)`` is called once it is durable that the run is paused, waits for a slot again or goes on;
+    ``on_end(run_id)`` once its end is durable; ``on_suspend(run_id, error)`` when the journal refused an append.
     """
 
     def __init__(
@@ -59,6 +60,8 @@ class ActiveRun:
         state: m.RunState,
         epoch: int,
         equipment: Equipment,
+        *,
+        on_move: Callable[[str], None],
         on_end: Callable[[str], None],
         on_suspend: Callable[[str, BaseException], None],
     ) -> None:
@@ -66,6 +69,7 @@ class ActiveRun:
         self.equipment = equipment
         self._scheduler = Scheduler(state)
         self._epoch = epoch
+        self._on_move = on_move
         self._on_end = on_end
         self._on_suspend = on_suspend
         self._specs = state.run.graph.specs
@@ -107,7 +111,7 @@ class ActiveRun:
             for event in events:
                 self._act_on(event)
 
-    def resume(self) -> None:
+    def set_timers(self) -> None:
         """Set the timers again that the journal speaks of; called once after a run was loaded."""
         for task_id, task in self.state.tasks.items():
             if task.retry_at:
@@ -141,6 +145,9 @@ class ActiveRun:
                 self._spawn(self._body(self._specs[task], attempt), f"task {task}")
             case m.TaskRetryScheduled(task=task, delay_s=delay_s):
                 self._sleep_then_retry(task, delay_s)
+            case m.RunPaused() | m.RunResumed() | m.RunContinued():
+                self._set_deadline()
+                self._on_move(self.state.run.run_id)
             case m.RunStarted() | m.TaskParked() | m.TaskAnswered():
                 self._set_deadline()
             case m.RunCancelRequested():
@@ -163,13 +170,13 @@ class ActiveRun:
         self._timers[task_id] = self._spawn(wait(), f"retry {task_id}")
 
     def _set_deadline(self) -> None:
-        """Begin to count the run's time, or stop it as long as a person is asked: nobody is late by that."""
+        """Begin to count the run's time, or stop it as long as a person is asked or it is paused: nobody is late by that."""
         now = self.equipment.clock.monotonic()
         if self._works_since_s is not None:
             self._worked_s += now - self._works_since_s
         if timer := self._timers.pop("", None):
             timer.cancel()
-        self._works_since_s = None if self.state.asks else now
+        self._works_since_s = now if self.state.works else None
         if self._works_since_s is None:
             return
         left_s = self.state.run.limits.timeout_s - self._worked_s

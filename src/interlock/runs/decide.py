@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from heapq import heappop, heappush
 from typing import Any, TypeVar
 
 from interlock.core.clock import from_text, to_text
@@ -10,6 +9,7 @@ from interlock.core.errors import Conflict, Invalid
 from interlock.runs import model as m
 from interlock.runs.evolve import evolve
 from interlock.runs.graph import Retry, TaskSpec
+from interlock.runs.order import ReadyTasks
 from interlock.runs.outcome import end, finished
 from interlock.runs.undoing import Unwinding, went_wrong
 
@@ -34,8 +34,8 @@ class Scheduler:
     """`decide` for one run, over and over: nobody else may change ``state`` meanwhile.
 
     What it keeps beside the state is derived from it and only saves looking at the whole graph for each command: how many needs
-    of a task have not ended, which tasks could start (a heap of their places, so that they start in reading order), and, once
-    only undos are left, whose turn it is.
+    of a task have not ended, which tasks could start, in the order in which they do (order.py), and, once only undos are left,
+    whose turn it is.
     """
 
     def __init__(self, state: m.RunState) -> None:
@@ -50,7 +50,7 @@ class Scheduler:
         """How many tasks that undo nothing have not ended."""
         self._unwinding: Unwinding | None = None
         self._open_needs = {spec.id: self._count_open_needs(spec) for spec in self.graph}
-        self._ready: list[int] = []
+        self._ready = ReadyTasks(self.graph, state.run.ranks)
         self._touched = [spec.id for spec in self.graph if not spec.undoes]
 
     def _count_open_needs(self, spec: TaskSpec) -> int:
@@ -79,7 +79,7 @@ class Scheduler:
             self._unended -= 1
             self._follow_up(self.graph.specs[task_id], is_good=task.status is m.TaskStatus.COMPLETED)
         elif task.status is m.TaskStatus.PENDING:
-            heappush(self._ready, self.graph.places[task_id])
+            self._ready.push(task_id)
 
     def _follow_up(self, spec: TaskSpec, *, is_good: bool) -> None:
         if spec.undoes:
@@ -100,18 +100,29 @@ class Scheduler:
     def cancel_task(self, task: str, reason: str) -> None:
         self.emit(m.TaskCancelled(at=self._at, task=task, reason=reason))
 
+    def go_on(self) -> None:
+        """End a pause, or the wait for a slot after one, as a cancellation does: what could start begins, to be cancelled.
+
+        A way back is called for by what had begun. Between two steps nothing has; without a pause there is no such moment.
+        """
+        if self.state.started_at and self.state.status is not m.RunStatus.RUNNING:
+            self.emit(m.RunContinued(at=self._at))
+            self._settle()
+
     # --- what follows from the state, whatever the command was ---
 
     def _settle(self) -> None:
-        """Skip what can no longer run, start what can while there are slots, finish when nothing is left."""
-        if self.state.status is not m.RunStatus.RUNNING:
+        """Skip what can no longer run, start what can while there are slots, finish when nothing is left: also of a run that is
+        paused, since a pause holds up nothing but starts."""
+        if not self.state.started_at or self.state.status in m.RUN_ENDED:
             return
         while self._touched:
             self._sort_out(self.graph.specs[self._touched.pop()])
         if not self._work and self.graph.undos:
             self._unwind()
-        while self._ready and self._running < self.state.run.limits.max_concurrent_tasks:
-            spec = self.graph.tasks[heappop(self._ready)]
+        slots = self.state.run.limits.max_concurrent_tasks if self.state.status is m.RunStatus.RUNNING else 0
+        while self._ready and self._running < slots:
+            spec = self._ready.pop()
             # What was cancelled while it stood in the heap is still in there.
             if self.state.tasks[spec.id].status is m.TaskStatus.PENDING:
                 self.emit(m.TaskStarted(at=self._at, task=spec.id, attempt=self.state.tasks[spec.id].attempt + 1))
@@ -128,14 +139,14 @@ class Scheduler:
             if why_not := self._unwinding.why_not(undo):
                 self.emit(m.TaskSkipped(at=self._at, task=undo.id, reason=why_not))
             else:
-                heappush(self._ready, self.graph.places[undo.id])
+                self._ready.push(undo.id)
 
     def _sort_out(self, spec: TaskSpec) -> None:
         if self.state.tasks[spec.id].status is not m.TaskStatus.PENDING:
             return
         match _readiness(self.state, spec):
             case "ready":
-                heappush(self._ready, self.graph.places[spec.id])
+                self._ready.push(spec.id)
             case "never":
                 self.emit(m.TaskSkipped(at=self._at, task=spec.id, reason=_why_skipped(self.state, spec)))
             case _:
@@ -177,7 +188,7 @@ def _rule(kind: type[C]) -> Callable[[Callable[[Scheduler, C], None]], Callable[
 @_rule(m.Start)
 def _start(scheduler: Scheduler, command: m.Start) -> None:
     if scheduler.state.status is m.RunStatus.PENDING:
-        scheduler.emit(m.RunStarted(at=command.at))
+        scheduler.emit(m.RunContinued(at=command.at) if scheduler.state.started_at else m.RunStarted(at=command.at))
 
 
 @_rule(m.Adopt)
@@ -188,9 +199,31 @@ def _adopt(scheduler: Scheduler, command: m.Adopt) -> None:
         error = {"kind": "limit", "code": "adopted_too_often", "message": f"adopted {state.adoptions} times without an end"}
         _end_at_once(scheduler, m.RunFinished(at=command.at, status=m.RunStatus.FAILED, error=error), error["message"])
         return
+    # Where no task may start, only one whose effect may have happened is begun again: it has to be looked at while that can
+    # still be told. What is not in doubt waits with all else.
+    in_doubt = {entry.task for entry in state.ledger.values() if entry.outcome == "open"}
     for task_id, task in state.tasks.items():
         if task.status is m.TaskStatus.RUNNING:
-            scheduler.emit(m.TaskStarted(at=command.at, task=task_id, attempt=task.attempt + 1))
+            if state.status is m.RunStatus.RUNNING or task_id in in_doubt:
+                scheduler.emit(m.TaskStarted(at=command.at, task=task_id, attempt=task.attempt + 1))
+            else:
+                scheduler.emit(m.TaskReady(at=command.at, task=task_id))
+
+
+@_rule(m.PauseRun)
+def _pause(scheduler: Scheduler, command: m.PauseRun) -> None:
+    state = scheduler.state
+    if state.cancel_requested:
+        message = f"{state.run.run_id} is being cancelled: nothing holds up what it brings back"
+        raise Conflict("run_is_ending", message, where=state.run.run_id)
+    if state.status is not m.RunStatus.PAUSED:
+        scheduler.emit(m.RunPaused(at=command.at, by=command.by, reason=command.reason))
+
+
+@_rule(m.ResumeRun)
+def _resume(scheduler: Scheduler, command: m.ResumeRun) -> None:
+    if scheduler.state.status is m.RunStatus.PAUSED:
+        scheduler.emit(m.RunResumed(at=command.at, by=command.by, reason=command.reason))
 
 
 @_rule(m.RequestCancel)
@@ -198,8 +231,9 @@ def _request_cancel(scheduler: Scheduler, command: m.RequestCancel) -> None:
     state = scheduler.state
     if state.cancel_requested:
         return
+    scheduler.go_on()
     scheduler.emit(m.RunCancelRequested(at=command.at, by=command.by, reason=command.reason))
-    if state.status is m.RunStatus.PENDING:
+    if not state.started_at:
         _end_at_once(scheduler, m.RunFinished(at=command.at, status=m.RunStatus.CANCELLED), state.cancel_requested)
         return
     for task_id, task in state.tasks.items():
@@ -217,8 +251,8 @@ def _end_at_once(scheduler: Scheduler, event: m.RunFinished, reason: str) -> Non
 
 @_rule(m.TimeOut)
 def _time_out(scheduler: Scheduler, command: m.TimeOut) -> None:
-    # What waits for a person is unknown, not late; and the unknown is never rolled back silently.
-    if scheduler.state.asks:
+    # What waits for a person is unknown, not late; and the unknown is never rolled back silently. So it is with a pause.
+    if not scheduler.state.works:
         return
     limit = scheduler.state.run.limits.timeout_s
     _request_cancel(scheduler, m.RequestCancel(at=command.at, by="system:engine", reason=f"the run took over {limit:g} s"))

@@ -31,12 +31,23 @@ def evolve(state: m.RunState | None, event: m.RunEvent) -> m.RunState:
     return state
 
 
+_CHANGES_TIME = (
+    m.RunStarted,
+    m.RunAdopted,
+    m.RunPaused,
+    m.RunContinued,
+    m.TaskParked,
+    m.TaskAnswered,
+)
+"""Events after which the run may count its time where it did not, or the other way round."""
+
+
 def _keep_time(state: m.RunState, event: m.RunEvent) -> None:
-    if isinstance(event, (m.RunStarted, m.RunAdopted, m.TaskParked, m.TaskAnswered)):
+    if isinstance(event, _CHANGES_TIME):
         # Of the time before an adoption nobody knows when it was that the control plane died.
         until = state.last_at if isinstance(event, m.RunAdopted) else event.at
         state.worked_s = worked_s(state, until)
-        state.works_since = "" if state.asks else event.at
+        state.works_since = event.at if state.works else ""
     state.last_at = event.at
 
 
@@ -66,6 +77,22 @@ def _run_adopted(state: m.RunState, _event: m.RunAdopted) -> None:
     state.adoptions += 1
 
 
+@_on(m.RunPaused)
+def _run_paused(state: m.RunState, event: m.RunPaused) -> None:
+    state.status = m.RunStatus.PAUSED
+    state.pause = m.Pause(by=event.by, reason=event.reason, at=event.at)
+
+
+@_on(m.RunResumed)
+def _run_resumed(state: m.RunState, _event: m.RunResumed) -> None:
+    state.status, state.pause = m.RunStatus.PENDING, None
+
+
+@_on(m.RunContinued)
+def _run_continued(state: m.RunState, _event: m.RunContinued) -> None:
+    state.status, state.pause = m.RunStatus.RUNNING, None
+
+
 @_on(m.RunCancelRequested)
 def _run_cancel_requested(state: m.RunState, event: m.RunCancelRequested) -> None:
     state.cancel_requested = event.reason or "cancelled"
@@ -77,6 +104,7 @@ def _run_finished(state: m.RunState, event: m.RunFinished) -> None:
     state.error = event.error
     state.summary = event.summary
     state.ended_at = event.at
+    state.pause = None
 
 
 @_on(m.TaskStarted)
@@ -86,6 +114,7 @@ def _task_started(state: m.RunState, event: m.TaskStarted) -> None:
     task.attempt = event.attempt
     task.began = True
     task.started_at = task.started_at or event.at
+    task.since = event.at
 
 
 @_on(m.TaskReported)
@@ -102,7 +131,7 @@ def _task_completed(state: m.RunState, event: m.TaskCompleted) -> None:
 @_on(m.TaskRetryScheduled)
 def _task_retry_scheduled(state: m.RunState, event: m.TaskRetryScheduled) -> None:
     task = state.tasks[event.task]
-    task.status, task.error = m.TaskStatus.WAITING, event.error
+    task.status, task.error, task.since = m.TaskStatus.WAITING, event.error, event.at
     task.retry_at, task.retry_delay_s = event.retry_at, event.delay_s
     task.failures += 1
 
@@ -110,7 +139,7 @@ def _task_retry_scheduled(state: m.RunState, event: m.TaskRetryScheduled) -> Non
 @_on(m.TaskReady)
 def _task_ready(state: m.RunState, event: m.TaskReady) -> None:
     task = state.tasks[event.task]
-    task.status, task.retry_at = m.TaskStatus.PENDING, ""
+    task.status, task.retry_at, task.since = m.TaskStatus.PENDING, "", event.at
 
 
 @_on(m.TaskFailed)
@@ -135,7 +164,7 @@ def _task_cancelled(state: m.RunState, event: m.TaskCancelled) -> None:
 @_on(m.TaskParked)
 def _task_parked(state: m.RunState, event: m.TaskParked) -> None:
     task = state.tasks[event.task]
-    task.status = m.TaskStatus.WAITING
+    task.status, task.since = m.TaskStatus.WAITING, event.at
     question = {"question": event.question, "options": list(event.options), "evidence": event.evidence}
     task.question = {**question, "asked": state.seq + 1}
 
@@ -146,7 +175,7 @@ def _task_answered(state: m.RunState, event: m.TaskAnswered) -> None:
     # A doubt about an effect is decided in the ledger: the answer to the task's own question stays what it was.
     asker = state.ledger.get(str(task.question["evidence"].get("key", ""))) or task
     asker.answer = event.answer
-    task.status, task.question = m.TaskStatus.PENDING, {}
+    task.status, task.question, task.since = m.TaskStatus.PENDING, {}, event.at
 
 
 @_on(m.IntentRecorded)

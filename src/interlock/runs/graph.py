@@ -14,6 +14,7 @@ Condition = Literal["succeeded", "failed"]
 """``succeeded``: every need completed. ``failed``: at least one need failed, or was cancelled after it had begun."""
 
 MAX_TASKS = 100_000
+LOWEST_PRIORITY, DEFAULT_PRIORITY, HIGHEST_PRIORITY = 1, 5, 10
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +48,8 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
     branch: str = ""
     timeout_s: float = 1800.0
     retry: Retry = Retry()
+    priority: int = DEFAULT_PRIORITY
+    """Of tasks that could start at the same time and have to wait for each other, the one with the highest number is first."""
     undoes: str = ""
     """The task that this one takes back, whether that completed or broke off after it had begun."""
     takes_back: tuple[str, ...] = ()
@@ -146,8 +149,8 @@ class TaskGraph(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return found
 
     def check(self) -> None:
-        """Raises Invalid ``task_graph`` with the place: a name used twice, an unknown need, a cycle, too many tasks, an undo
-        that has no turn."""
+        """Raises Invalid ``task_graph`` with the place: a name used twice, an unknown need, a cycle, too many tasks, a priority
+        out of bounds, an undo that has no turn."""
         if len(self.tasks) > MAX_TASKS:
             raise _fault("", f"{len(self.tasks)} tasks are more than {MAX_TASKS}")
         ids: set[str] = set()
@@ -164,6 +167,8 @@ class TaskGraph(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         except CycleError as error:
             raise _fault("", "tasks wait for each other: " + " -> ".join(error.args[1])) from None
         for task in self.tasks:
+            if not LOWEST_PRIORITY <= task.priority <= HIGHEST_PRIORITY:
+                raise _fault(task.id, f"has priority {task.priority}: it goes from {LOWEST_PRIORITY} to {HIGHEST_PRIORITY}")
             if fault := self._undo_fault(task) if task.undoes else self._task_fault(task):
                 raise _fault(task.id, fault)
 

@@ -100,6 +100,10 @@ class CancelRun(Body):
     reason: str = Field(default="cancelled by request", max_length=500)
 
 
+class PauseRun(Body):
+    reason: str = Field(default="", max_length=500)
+
+
 class AnswerItem(Body):
     answer: str = Field(max_length=200)
 
@@ -180,6 +184,7 @@ def run_body(state: RunState) -> dict[str, Any]:
         "started_at": state.started_at,
         "ended_at": state.ended_at,
         "duration_s": _seconds(state.started_at, state.ended_at),
+        "paused": plain(state.pause),
         "error": state.error,
         "summary": plain(state.summary),
         "tasks": tasks,
@@ -192,7 +197,7 @@ def _task_body(state: RunState, task_id: str) -> dict[str, Any]:
     task = state.tasks[task_id]
     about = {"id": spec.id, "title": spec.title, "kind": spec.kind, "effect": str(spec.effect), "branch": spec.branch}
     about |= {"needs": list(spec.needs), "when": spec.when, "undoes": spec.undoes, "one_way": spec.one_way}
-    about |= {"takes_back": list(spec.takes_back)}
+    about |= {"takes_back": list(spec.takes_back), "priority": spec.priority}
     return about | plain(task) | {"duration_s": _seconds(task.started_at, task.ended_at)}
 
 

@@ -40,6 +40,11 @@ def _to_the_run(event: Doc) -> str:
             return "the run has a slot"
         case "RunAdopted":
             return f"taken over by {event['owner']} after a restart"
+        case "RunPaused" | "RunResumed" as kind:
+            reason = f": {event['reason']}" if event["reason"] else ""
+            return f"{kind.removeprefix('Run').lower()} by {event['by']}{reason}"
+        case "RunContinued":
+            return "the run goes on"
         case "RunCancelRequested":
             return f"{event['by']} asks for the end: {event['reason']}"
         case "RunFinished":

@@ -27,6 +27,32 @@ def run_cancelled(run: Doc) -> RenderableType:
     return Group(title(run["run_id"], about), next_step(f"interlock watch {run['run_id']}", "follow it"))
 
 
+GOES_WRONG = "what goes wrong meanwhile is brought back once the run is resumed or cancelled"
+
+
+def run_paused(run: Doc) -> RenderableType:
+    """A run of which no further task starts, and what of it is still under way."""
+    under_way = [task["id"] for task in run["tasks"] if task["status"] == "running"]
+    rest = [Text("nothing is under way")]
+    if under_way:
+        rest = [Text(f"under way, and goes on to its end: {', '.join(under_way)}"), Text(GOES_WRONG, style=DIM)]
+    return Group(title(run["run_id"], _paused(run)), *rest, next_step(f"interlock resume {run['run_id']}", "go on"))
+
+
+def _paused(run: Doc) -> str:
+    pause = run["paused"]
+    if pause is None:
+        return f"is {run['status'].replace('_', ' ')}"
+    return f"is paused by {pause['by']}" + (f": {pause['reason']}" if pause["reason"] else "")
+
+
+def run_resumed(run: Doc) -> RenderableType:
+    """A run that goes on, or waits for its slot."""
+    waits = run["status"] == "pending"
+    about = "goes on as soon as there is a slot for it" if waits else f"is {run['status'].replace('_', ' ')}"
+    return Group(title(run["run_id"], about), next_step(f"interlock watch {run['run_id']}", "follow it"))
+
+
 @dataclass(slots=True)
 class Task:
     """A task as its events made it."""
@@ -79,8 +105,12 @@ class Progress:
         match event["type"]:
             case "RunSubmitted":
                 self._begin(event["run"], at)
-            case "RunStarted":
+            case "RunStarted" | "RunContinued":
                 self.status = "running"
+            case "RunPaused":
+                self.status = "paused"
+            case "RunResumed":
+                self.status = "pending"
             case "RunFinished":
                 self.status, self.ended = event["status"], at
                 self.error = with_error("", event["error"]).removeprefix(": ")
