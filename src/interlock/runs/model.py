@@ -109,6 +109,10 @@ class TaskState(msgspec.Struct, kw_only=True):
     started_at: str = ""
     ended_at: str = ""
     note: str = ""
+    items: int | None = None
+    """Of a task for each item of a list: how many there are, once that is known."""
+    left_out: bool = False
+    """Skipped by choice: by its condition, or because what it needs was; nothing went wrong before it."""
 
 
 class Left(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,6 +199,13 @@ class RunFinished(Event, frozen=True, kw_only=True):
 class TaskStarted(Event, frozen=True, kw_only=True):
     task: str
     attempt: int
+
+
+class TaskExpanded(Event, frozen=True, kw_only=True):
+    """The list of a task for each item is known: there are instances now, ``task[0]`` up to ``items`` of them."""
+
+    task: str
+    items: int
 
 
 class TaskReported(Event, frozen=True, kw_only=True):
@@ -293,6 +304,7 @@ RunEvent = (
     | RunCancelRequested
     | RunFinished
     | TaskStarted
+    | TaskExpanded
     | TaskReported
     | TaskCompleted
     | TaskRetryScheduled
