@@ -56,6 +56,8 @@ def holds(expression: str, inputs: dict[str, object] | None = None, **outputs: d
         ("outputs.a.l.all(x, string(x) == '')", "column 20", "makes texts for each item", ""),
         ("outputs.a.s" + " + outputs.a.s" * 9 + " == ''", "column 125", "too often", ""),
         ("outputs.a.x > 1 ||" * 60 + "true", "condition", "characters, 1000 are allowed", "let a task work it out"),
+        (r"outputs['\x61'].x > 1", "column 1", "does not say which output", "outputs.a.x"),
+        ("true \ud800", "column 1", "letters that are none", ""),
         ("(" * 100 + "true" + ")" * 100, "column 1", "recursion limit", ""),
     ],
 )
@@ -235,6 +237,18 @@ def test_a_reaction_may_have_a_condition():
     story.fail("a")
     assert story.reason("page") == "condition 'a' in outputs is false"
     assert not story.state.tasks["page"].left_out, "something went wrong before it"
+
+
+def test_a_way_back_of_which_a_condition_leaves_a_part_out_is_whole():
+    story = Given(
+        task("a"),
+        task("back", "a", when="failed", branch="rollback:x"),
+        task("page", "back", branch="rollback:x", condition="outputs.back.loud"),
+    )
+    story.giving(back={"loud": False}).start().fail("a")
+    story.complete("back")
+    assert story.statuses()["page"] == "skipped"
+    assert story.state.status is m.RunStatus.ROLLED_BACK
 
 
 def test_a_branch_by_itself_asks_nothing_of_tasks_outside_of_it():

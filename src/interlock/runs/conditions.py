@@ -6,7 +6,6 @@ a bound of memory, so inside of ``all``, ``exists``, ``exists_one`` and ``filter
 joined.
 """
 
-import ast
 import re
 from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
@@ -34,6 +33,8 @@ _TOKEN = re.compile(
     |(?P<other>.)""",
     re.VERBOSE | re.DOTALL,
 )
+_ID = re.compile(r"""(["'])([^"'\\\n]*)\1""")
+"""The id of a task as a text: without escapes."""
 _COMPLAINT = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*)")
 _HINT = "conditions are written in CEL over inputs and outputs, such as: outputs.count.files > 3"
 
@@ -60,6 +61,8 @@ def fault(expression: str, needs: Collection[str], known: Collection[str], *, ha
         program = _compiled(expression)
     except RuntimeError as error:
         return _complaint(expression, str(error))
+    except TypeError:
+        return Fault("has letters that are none", "condition, column 1", _HINT)
     if program.return_type() not in (cel.Type.BOOL, cel.Type.DYN):
         kind = program.return_type().name().lower()
         return Fault(f"gives {kind}, not true or false", "condition, column 1", "compare it with something")
@@ -85,7 +88,7 @@ def holds(expression: str, inputs: Mapping[str, Any], outputs: Mapping[str, dict
         raise _failed(expression, f"it looks at {size} bytes, {MAX_DATA_BYTES} are allowed")
     try:
         value = _compiled(expression).eval(data=data)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise _failed(expression, _words(str(error))) from None
     if value.type() == cel.Type.ERROR:
         raise _failed(expression, _words(str(value.value())))
@@ -209,11 +212,11 @@ def _outputs(expression: str) -> Iterator[Seen | Fault]:
         where = _place(expression, token.start)
         if texts[0] == "." and kinds[1] == "name":
             yield Seen(texts[1], texts[3] if texts[2] == "." and kinds[3] == "name" and texts[4] != "(" else "", where)
-        elif texts[0] == "[" and kinds[1] == "text" and texts[2] == "]":
+        elif texts[0] == "[" and (name := _ID.fullmatch(texts[1])) and texts[2] == "]":
             is_field = texts[3] == "." and kinds[4] == "name" and texts[5] != "("
-            yield Seen(ast.literal_eval(texts[1]), texts[4] if is_field else "", where)
-        elif place > 1 and tokens[place - 1].text == "in" and tokens[place - 2].kind == "text":
-            yield Seen(ast.literal_eval(tokens[place - 2].text), "", where)
+            yield Seen(name[2], texts[4] if is_field else "", where)
+        elif place > 1 and tokens[place - 1].text == "in" and (name := _ID.fullmatch(tokens[place - 2].text)):
+            yield Seen(name[2], "", where)
         else:
             yield Fault("does not say which output", where, 'outputs.a.x, outputs["a-b"].x or "a-b" in outputs')
 
