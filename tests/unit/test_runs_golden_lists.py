@@ -23,7 +23,7 @@ SPREAD = (
     task("count", "list", each=COUNT, inputs={"path": {"$item": "path"}}, retry=Retry(max_attempts=2, jitter=0.0)),
     task("short", "count", condition="size(outputs.count.items) < 3"),
     task("long", "count", condition="size(outputs.count.items) >= 3"),
-    task("wrong", "count", condition="outputs.count.total > 1"),
+    task("wrong", "count", condition="outputs.count.items[9].lines > 1"),
     task("told", "short", "long", when="any"),
     task("page", "wrong", when="failed", each=Each(items=["owner"])),
     task("uncount", undoes="count", inputs={"counted": {"$output": "count.items"}}),

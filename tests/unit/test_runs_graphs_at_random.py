@@ -34,7 +34,7 @@ def graphs(draw: st.DrawFn) -> list[TaskSpec]:
     for number in range(draw(st.integers(1, 7))):
         needs = draw(st.lists(st.sampled_from([spec.id for spec in specs]), max_size=3, unique=True)) if specs else []
         when = draw(st.sampled_from(["succeeded", "succeeded", "any", "failed"])) if needs else "succeeded"
-        parts: dict[str, Any] = {"when": when, "condition": draw(conditions(needs)), "each": draw(lists(needs))}
+        parts: dict[str, Any] = {"when": when, "condition": draw(conditions(needs, specs)), "each": draw(lists(needs, specs))}
         if parts["each"] is not None:
             parts["inputs"] = {"item": {"$item": ""}}
         branch = draw(st.sampled_from(["", "", "rollback:prod"]))
@@ -46,23 +46,31 @@ def graphs(draw: st.DrawFn) -> list[TaskSpec]:
 
 
 @st.composite
-def conditions(draw: st.DrawFn, needs: list[str]) -> str:
+def conditions(draw: st.DrawFn, needs: list[str], specs: list[TaskSpec]) -> str:
     if not needs or draw(st.booleans()):
         return draw(st.sampled_from(["", "", "", "false"]))
     need, bound = draw(st.sampled_from(needs)), draw(st.integers(0, 6))
-    # The last may say nothing: of a need that was left out, and of one that is done for each.
-    texts = [f"'{need}' in outputs", f"has(outputs.{need}.n) && outputs.{need}.n > {bound}", f"outputs.{need}.n <= {bound}"]
-    return draw(st.sampled_from(texts))
+    # The last say nothing of a need that was left out, nor of too short a list.
+    of_one = [f"has(outputs.{need}.n) && outputs.{need}.n > {bound}", f"outputs.{need}.n <= {bound}"]
+    of_each = [f"size(outputs.{need}.items) > 1", f"outputs.{need}.items[{bound}] != null", f"has(outputs.{need}.failures)"]
+    return draw(st.sampled_from([f"'{need}' in outputs", *(of_each if is_spread(need, specs) else of_one)]))
+
+
+def is_spread(name: str, specs: list[TaskSpec]) -> bool:
+    return next(spec.each for spec in specs if spec.id == name) is not None
 
 
 @st.composite
-def lists(draw: st.DrawFn, needs: list[str]) -> Each | None:
+def lists(draw: st.DrawFn, needs: list[str], specs: list[TaskSpec]) -> Each | None:
     if draw(st.integers(0, 2)):
         return None
     items: Any = list(range(draw(st.integers(0, 4))))
     if needs and draw(st.booleans()):
-        # The field of a task for each is another one: then it is no list, and that fails.
-        items = {"$output": draw(st.sampled_from(needs)) + draw(st.sampled_from([".list", ".list", ".items"]))}
+        # Of a need that gave none there is no list, and that fails; so does a number.
+        need = draw(st.sampled_from(needs))
+        items = {
+            "$output": f"{need}.items" if is_spread(need, specs) else need + draw(st.sampled_from([".list", ".list", ".n"]))
+        }
     return Each(items=items, max_concurrent=draw(st.integers(0, 2)), tolerated=draw(st.sampled_from([0, 1, "50%", "100%"])))
 
 

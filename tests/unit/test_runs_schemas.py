@@ -145,6 +145,13 @@ def test_conditions_and_lists_are_held_to_what_is_given():
     )
 
 
+def test_what_a_task_for_each_item_gives_is_known_without_a_schema():
+    fan = task("a", each=Each(items=[1]))
+    assert "it gives items, failures" in refused(fan, task("b", "a", condition="outputs.a.n > 1")).hint
+    assert refused(fan, task("b", "a", inputs={"n": {"$output": "a.n"}})).where == "task b, inputs.n"
+    TaskGraph(tasks=(fan, task("b", "a", condition="has(outputs.a.failures) && outputs.a.items[0].x == 1"))).check()
+
+
 def test_a_result_that_is_not_what_was_promised_fails_the_task_for_good():
     story = Story(task("a", output_schema=properties(by=WHOLE)), task("b", "a")).start()
     story.complete("a")

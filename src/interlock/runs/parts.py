@@ -175,7 +175,7 @@ def _item_schema(task: Node, tasks: Nodes, field: str) -> schemas.Schema | None:
 def _gives(tasks: Nodes, task_id: str) -> schemas.Schema:
     """The schema of a task's output; empty where it says nothing."""
     spec = tasks.get(task_id)
-    if spec is None or not spec.output_schema:
+    if spec is None:
         return {}
     return spec.output_schema if spec.each is None else schemas.list_of(spec.output_schema)
 
