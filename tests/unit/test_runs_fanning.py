@@ -116,6 +116,8 @@ def test_what_is_no_list_of_such_items_fails_the_task_with_the_place(files, inpu
         (task("x", "a", each=each([], tolerated="101%")), "each.tolerated", "'101%' is no number"),
         (task("x", "a", each=each([], max_concurrent=-2)), "each.max_concurrent", "-2 is no number"),
         (task("x", "a", inputs={"p": [{"$item": ""}]}), "inputs.p[0]", "is not done for each of a list"),
+        (task("x", "a", inputs={"$item": ""}), "inputs", "is not done for each of a list"),
+        (task("x", "a", each=each([]), inputs={"$item": ""}), "inputs", "are an item, not an object"),
         (task("x", "a", each=each([]), condition="inputs.p == 1"), "condition, column 1", "inputs, which differ for each item"),
         (task("fan[0]", "a"), "id", "has the name of an instance of 'fan'"),
     ],

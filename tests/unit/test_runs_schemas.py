@@ -37,11 +37,13 @@ def refused(*tasks: Any) -> Invalid:
         (properties(a={"pattern": "(?=x)"}), "output_schema.properties.a.pattern", "is no pattern"),
         (properties(a={"anyOf": [{"pattern": "(?!x)"}]}), "output_schema.properties.a.anyOf[0].pattern", "is no pattern"),
         ({"patternProperties": {"x": {}}}, "output_schema.patternProperties", "names properties by patterns"),
+        ({"properties": 5}, "output_schema.properties", "is no JSON Schema"),
         ({"const": 2**60}, "output_schema", "cannot be written as JSON"),
     ],
 )
 def test_what_is_no_schema_is_refused_with_its_place(schema, place, what):
-    refusal = refused(task("a", output_schema=schema))
+    reader = task("b", "a", inputs={"x": {"$output": "a.x"}}, condition="outputs.a.x == 1")
+    refusal = refused(reader, task("a", output_schema=schema))
     assert refusal.where == f"task a, {place}"
     assert what in refusal.message
     assert refused(task("a", input_schema=schema)).where == f"task a, {place.replace('output', 'input')}"

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
+from itertools import chain
 from typing import Any
 
 import msgspec
 
 from interlock.core.errors import Invalid
 from interlock.runs import conditions
-from interlock.runs.parts import Condition, Each, part_fault
+from interlock.runs.parts import Condition, Each, part_fault, schemas_fault
 from interlock.tools.model import Effect
 
 MAX_TASKS = 100_000
@@ -195,8 +196,13 @@ class TaskGraph(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         for task in self.tasks:
             if fault := self._undo_fault(task) if task.undoes else self._task_fault(task):
                 raise _fault(task.id, fault)
-        for task in self.tasks:
-            if found := part_fault(task, self.specs):
+        self._check_parts()
+
+    def _check_parts(self) -> None:
+        # Schemas first: what rests on them can then be read.
+        faults = ((task, schemas_fault(task)) for task in self.tasks if task.input_schema or task.output_schema)
+        for task, found in chain(faults, ((task, part_fault(task, self.specs)) for task in self.tasks)):
+            if found:
                 raise Invalid("task_graph", found.what, where=f"task {task.id}, {found.place}", hint=found.hint)
 
     def _task_fault(self, task: TaskSpec) -> str:

@@ -66,17 +66,22 @@ class Node(Protocol):
 Nodes = Mapping[str, Node]
 
 
+def schemas_fault(task: Node) -> Fault | None:
+    """What is wrong with the schemas of ``task`` themselves; None where nothing is."""
+    for name, schema in (("input_schema", task.input_schema), ("output_schema", task.output_schema)):
+        if schema and (found := schemas.schema_fault(schema, name)):
+            return found
+    return None
+
+
 def part_fault(task: Node, tasks: Nodes) -> Fault | None:
-    """What is wrong with a part of ``task`` in a graph of ``tasks``; None where nothing is."""
+    """What is wrong with a part of ``task`` in a graph of ``tasks`` whose schemas are; None where nothing is."""
     if task.when == "any" and not task.needs:
         return Fault("joins nothing: it has no needs", "when")
     if found := _condition_fault(task, tasks) if task.condition else None:
         return found
     if found := _each_fault(task, tasks):
         return found
-    for name, schema in (("input_schema", task.input_schema), ("output_schema", task.output_schema)):
-        if schema and (found := schemas.schema_fault(schema, name)):
-            return found
     return next(_edge_faults(task, tasks), None) or next(_literal_faults(task), None)
 
 
@@ -95,8 +100,10 @@ def _each_fault(task: Node, tasks: Nodes) -> Fault | None:
         return Fault(f"has the name of an instance of {owner.id!r}", "id")
     each = task.each
     if each is None:
-        place = next((place for place, kind, _ in places(task.inputs) if kind == "$item"), "")
-        return Fault("speaks of an item, and is not done for each of a list", f"inputs{place}") if place else None
+        place = next((place for place, kind, _ in places(task.inputs) if kind == "$item"), None)
+        return None if place is None else Fault("speaks of an item, and is not done for each of a list", f"inputs{place}")
+    if "$item" in task.inputs:
+        return Fault("are an item, not an object that holds it", "inputs", 'such as {"item": {"$item": ""}}')
     is_share = isinstance(each.tolerated, str) and re.fullmatch(r"\d{1,2}(\.\d{1,3})?%|100%", each.tolerated)
     if not is_share and not _is_count(each.tolerated):
         return Fault(f"{each.tolerated!r} is no number of failures", "each.tolerated", "a number, or a share such as 10%")

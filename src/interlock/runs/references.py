@@ -38,7 +38,8 @@ def resolve(value: Any, outputs: Mapping[str, dict[str, Any]], item: Any = None)
             task_id, _, name = str(value["$output"]).rpartition(".")  # pyright: ignore[reportUnknownArgumentType]
             return outputs.get(task_id, {}).get(name)
         if set(value) == {"$item"}:  # pyright: ignore[reportUnknownArgumentType]
-            return item[value["$item"]] if value["$item"] else item
+            field = str(value["$item"])  # pyright: ignore[reportUnknownArgumentType]
+            return item[field] if field else item
         return {key: resolve(inner, outputs, item) for key, inner in value.items()}  # pyright: ignore[reportUnknownVariableType]
     if isinstance(value, list | tuple):
         return [resolve(inner, outputs, item) for inner in value]  # pyright: ignore[reportUnknownVariableType]

@@ -16,6 +16,7 @@ from interlock.runs.faults import Fault
 Schema = Mapping[str, Any]
 
 _MAX_WORDS = 200
+_BY_PATTERNS = "names properties by patterns, which is not done here"
 _OPEN = frozenset({"allOf", "anyOf", "oneOf", "$ref", "if", "not", "dependentSchemas"})
 """Where one of these says something too, the rest alone does not tell what is allowed."""
 _NAMES = frozenset({"properties", "$defs", "definitions", "dependentSchemas"})
@@ -30,21 +31,24 @@ def schema_fault(schema: Schema, name: str) -> Fault | None:
     except SchemaError as error:
         path = "".join(f".{step}" if isinstance(step, str) else f"[{step}]" for step in cast("Any", error).absolute_path)
         return Fault(f"is no JSON Schema: {_short(error.message)}", name + path)
+    except RecursionError:
+        return Fault("is nested too deeply", name)
     except (TypeError, ValueError) as error:
         return Fault(f"cannot be written as JSON: {error}", name)
     return next((fault for place, word, value in _words_of(schema, name) if (fault := _word_fault(place, word, value))), None)
 
 
 def _word_fault(place: str, word: str, value: Any) -> Fault | None:
-    if word in {"$ref", "$dynamicRef"} and not str(value).startswith("#"):
+    if not isinstance(value, str):
+        # Below a word that no schema has: nobody reads it.
+        return Fault(_BY_PATTERNS, f"{place}.{word}", "name them in properties") if word == "patternProperties" else None
+    if word in {"$ref", "$dynamicRef"} and not value.startswith("#"):
         return Fault(f"refers to {value!r}, which is elsewhere", f"{place}.{word}", "refer within the schema: #/$defs/…")
     if word == "pattern":
         try:
             _pattern(value)
         except Invalid as error:
             return Fault(error.message, f"{place}.{word}", error.hint)
-    if word == "patternProperties":
-        return Fault("names properties by patterns, which is not done here", f"{place}.{word}", "name them in properties")
     return None
 
 
