@@ -29,6 +29,7 @@ from interlock.core.canonical import digest_bytes
 from interlock.core.clock import from_text
 from interlock.core.scope import Scope
 from interlock.db.database import Database
+from interlock.db.sqlite import SqliteFiles
 from interlock.runs import model as m
 from interlock.runs.decide import Scheduler, decide
 from interlock.runs.evolve import fold
@@ -126,7 +127,7 @@ async def events_of(run: m.Run) -> list[m.RunEvent]:
         return {}
 
     with tempfile.TemporaryDirectory() as folder:
-        database = Database(Path(folder) / "data")
+        database = Database(SqliteFiles(Path(folder) / "data"))
         make_tables(database, SCOPE.tenant)
         engine = Engine(database, SCOPE, executors={"work": sleep})
         try:

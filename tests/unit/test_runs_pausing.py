@@ -12,6 +12,7 @@ from interlock.core.errors import Conflict
 from interlock.runs import model as m
 from interlock.runs.evolve import fold, worked_s
 from interlock.runs.graph import Retry
+from interlock.runs.parts import Each
 from unit.test_runs_decide import AT, ENDINGS, Story, graphs
 
 OWNER = {"by": "user:owner", "reason": "the mail server is down"}
@@ -192,6 +193,53 @@ def test_a_run_is_not_late_while_it_is_paused() -> None:
     assert story.do(m.TimeOut) == [], "nor while it waits for a slot"
     story.do(m.Start)
     assert story.do(m.TimeOut) != []
+
+
+# --- with the items of a list ---------------------------------------------------------------------------------------------
+
+LISTED = (
+    task("list"),
+    task("map", "list", each=Each(items={"$output": "list.files"}, max_concurrent=2), inputs={"file": {"$item": ""}}),
+    task("sum", "map"),
+)
+
+
+class Listed(Story):
+    def output(self, name: str) -> dict[str, Any]:
+        return {"files": ["a", "b", "c"]} if name == "list" else {}
+
+
+def test_no_further_item_starts_and_those_under_way_go_on_to_their_end() -> None:
+    story = Listed(*LISTED).start()
+    story.complete("list")
+    pause(story)
+    story.complete("map[1]")
+    assert story.at(m.TaskStatus.RUNNING) == ["map", "map[0]"]
+    assert story.at(m.TaskStatus.PENDING) == ["sum", "map[2]"]
+    resume(story)
+    assert story.at(m.TaskStatus.RUNNING) == ["map", "map[0]", "map[2]"]
+    story.complete("map[2]", "map[0]", "sum")
+    assert story.state.status is m.RunStatus.COMPLETED
+
+
+def test_after_a_crash_only_the_item_in_doubt_is_begun_again_before_it_is_resumed() -> None:
+    story = Listed(*LISTED).start()
+    story.complete("list")
+    intent = m.IntentRecorded(
+        at=AT, task="map[1]", name="x", tool="x", effect="write", keying="keyed", key="k", arguments={}, arguments_digest=""
+    )
+    story.do(m.Note, task="map[1]", attempt=1, events=(intent,))
+    pause(story)
+    story.do(m.Adopt, owner="next", epoch=2)
+    tasks = story.state.tasks
+    assert [(tasks[f"map[{n}]"].status, tasks[f"map[{n}]"].attempt) for n in range(3)] == [
+        (m.TaskStatus.PENDING, 1),
+        (m.TaskStatus.RUNNING, 2),
+        (m.TaskStatus.PENDING, 0),
+    ]
+    assert tasks["map"].items == 3
+    story.finish()
+    assert story.state.status is m.RunStatus.COMPLETED
 
 
 # --- at random moments ----------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from interlock.core.errors import NotFound
 from interlock.runs import model as m
 from interlock.runs.critical import Course
 from interlock.runs.graph import Retry, TaskSpec
+from interlock.runs.parts import Each
 from interlock.runs.waiting import RunWhy, Waiting, Why
 from unit.test_runs_decide import AT, Story, graphs
 
@@ -53,6 +54,29 @@ def test_what_is_in_reserve_says_what_for() -> None:
     answer = why(story, "start-back").answer
     assert answer.startswith("start-back takes back start if the run goes wrong, once all else has ended; it waits for ")
     assert answer.endswith("start, which runs since 12 s")
+
+
+def test_an_item_of_a_list_waits_for_its_turn_and_what_needs_the_list_for_all_of_them() -> None:
+    files = Each(items=["a", "b", "c", "d"], max_concurrent=2)
+    story = Story(task("map", each=files, retry=Retry(max_attempts=2)), task("sum", "map"), max_concurrent_tasks=8).start()
+    story.complete("map[0]")
+    assert why(story, "map").answer == "map runs since 12 s: 1 of 4 items have ended"
+    assert why(story, "sum").answer == "sum waits for map, which runs since 12 s: 1 of 4 items have ended"
+    assert why(story, "map[1]").answer == "map[1] runs since 12 s"
+    waits = why(story, "map[3]")
+    assert waits.answer == "map[3] is an item of map and waits for its turn: 2 of 4 run now, 2 may"
+    assert (waits.chain[0].waits_for, waits.chain[0].tasks) == ("slot", ("map[1]", "map[2]"))
+    story.park("map[1]")
+    story.fail("map[2]", is_transient=True)
+    causes = why_run(story).causes
+    assert [(cause.task, cause.waits_for) for cause in causes] == [
+        ("map", "nothing"),
+        ("map[1]", "person"),
+        ("map[2]", "timer"),
+    ]
+    story.do(m.PauseRun, by="user:owner", reason="")
+    story.do(m.RetryDue, task="map[2]")
+    assert why(story, "map[2]").answer == "map[2] is ready; the run is paused since 12 s by user:owner"
 
 
 def test_an_undo_waits_for_the_undos_of_what_rests_on_it() -> None:

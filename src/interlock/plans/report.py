@@ -5,6 +5,7 @@ A function of the plan and the journal: the same run says the same for ever. No 
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -15,12 +16,14 @@ from interlock.plans.model import Change, Plan, PlanContent
 from interlock.plans.outcome import what_is_now
 from interlock.runs import model as m
 from interlock.runs.evolve import worked_s
+from interlock.runs.fanning import instance_id
 from interlock.runs.graph import TaskSpec
 from interlock.tools.model import Effect
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """A task of the run. ``said`` is the last line that it reported, or why it ended as it did."""
+    """A task of the run. ``said`` is the last line that it reported, or why it ended as it did; the attempts of one for each
+    item of a list are those of its items."""
 
     task: str
     title: str
@@ -112,7 +115,7 @@ def report_of(plan: Plan, content: PlanContent, state: m.RunState, events: Seque
         requested_by=plan.requested_by,
         approved_by=tuple(approval.by for approval in plan.approvals),
         changes=plan.changes,
-        steps=tuple(_step(spec, state.tasks[spec.id]) for spec in state.run.graph),
+        steps=tuple(_step(spec, state) for spec in state.run.graph),
         failures=tuple(_failures(events)),
         questions=tuple(_questions(events)),
         refused=tuple(_refused(events)),
@@ -127,12 +130,14 @@ def _outcome(plan: Plan, content: PlanContent, state: m.RunState) -> str:
     return "; ".join(word for word in words if word)
 
 
-def _step(spec: TaskSpec, task: m.TaskState) -> Step:
+def _step(spec: TaskSpec, state: m.RunState) -> Step:
+    task = state.tasks[spec.id]
+    items = (state.tasks[instance_id(spec.id, number)] for number in range(task.items or 0))
     return Step(
         task=spec.id,
         title=spec.title,
         status=str(task.status),
-        attempts=task.attempt,
+        attempts=task.attempt + sum(item.attempt for item in items),
         duration_s=_seconds(task.started_at, task.ended_at),
         changes=spec.effect is not Effect.READ,
         said=task.error.get("message", "") or task.reason or task.note,
@@ -179,7 +184,7 @@ def _artifacts(state: m.RunState) -> Iterator[Artifact]:
         for value in dict.fromkeys(str(output[name]) for output in outputs.values() if output.get(name)):
             yield Artifact(kind=kind, name=value, link=link.format(value))
     for task_id in dict.fromkeys(entry.task for entry in state.ledger.values() if "output_bytes" in entry.output):
-        yield Artifact(kind="log", name=task_id, link=f"/runs/{state.run.run_id}/tasks/{task_id}/log")
+        yield Artifact(kind="log", name=task_id, link=f"/runs/{state.run.run_id}/tasks/{quote(task_id)}/log")
 
 
 def _costs(state: m.RunState, events: Sequence[m.RunEvent]) -> Costs:
@@ -240,7 +245,8 @@ def _changes(report: RunReport) -> list[str]:
 
 
 def _steps(report: RunReport) -> list[str]:
-    done = [step for step in report.steps if step.attempts]
+    # An empty list is done without an attempt.
+    done = [step for step in report.steps if step.attempts or step.status == m.TaskStatus.COMPLETED]
     rows = [
         (
             md(step.task),
@@ -252,7 +258,7 @@ def _steps(report: RunReport) -> list[str]:
         )
         for step in done
     ]
-    never = [step.task for step in report.steps if not step.attempts]
+    never = [step.task for step in report.steps if step not in done]
     rest = ["", f"Never begun: {md(', '.join(never))}."] if never else []
     headings = ("step", "what", "status", "attempts", "took", "in words")
     return ["## What was done", "", *table(headings, rows), *rest] if done else []

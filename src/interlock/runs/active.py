@@ -10,14 +10,16 @@ from typing import Any
 import structlog
 
 from interlock.core.clock import Clock, from_text, to_text
-from interlock.core.errors import Conflict, InterlockError, Internal, Unavailable
+from interlock.core.errors import Conflict, InterlockError, Internal, Invalid, Unavailable
 from interlock.core.scope import Scope
 from interlock.core.signals import Cancel, NeedsApproval, RetryLater, Signal
 from interlock.runs import model as m
+from interlock.runs import schemas
 from interlock.runs.data import as_data, as_error
 from interlock.runs.decide import Scheduler
 from interlock.runs.evolve import worked_s
-from interlock.runs.graph import TaskSpec, references, resolve
+from interlock.runs.fanning import inputs_of
+from interlock.runs.graph import TaskSpec
 from interlock.runs.ledger import Ledger
 from interlock.runs.ports import Executor, Journal
 from interlock.tools.service import Toolbox
@@ -72,8 +74,7 @@ class ActiveRun:
         self._on_move = on_move
         self._on_end = on_end
         self._on_suspend = on_suspend
-        self._specs = state.run.graph.specs
-        self._cleanup = state.run.graph.cleanup
+        self._graph = state.run.graph
         self._tasks: set[asyncio.Task[None]] = set()
         self._bodies: dict[str, asyncio.Task[None]] = {}
         self._timers: dict[str, asyncio.Task[None]] = {}
@@ -142,7 +143,7 @@ class ActiveRun:
     def _act_on(self, event: m.RunEvent) -> None:
         match event:
             case m.TaskStarted(task=task, attempt=attempt):
-                self._spawn(self._body(self._specs[task], attempt), f"task {task}")
+                self._spawn(self._body(self._graph.spec(task), attempt), f"task {task}")
             case m.TaskRetryScheduled(task=task, delay_s=delay_s):
                 self._sleep_then_retry(task, delay_s)
             case m.RunPaused() | m.RunResumed() | m.RunContinued():
@@ -152,7 +153,7 @@ class ActiveRun:
                 self._set_deadline()
             case m.RunCancelRequested():
                 for task_id, body in self._bodies.items():
-                    if task_id not in self._cleanup:
+                    if not self._graph.cleans_up(task_id):
                         body.cancel()
             case m.RunFinished():
                 for timer in self._timers.values():
@@ -217,6 +218,7 @@ class ActiveRun:
         try:
             if self._is_stopping(spec):
                 raise asyncio.CancelledError
+            _check_inputs(spec, context.inputs)
             async with limit:
                 output = await self._executor(spec)(context)
             return _Ending((m.Complete(at=self.now(), task=spec.id, attempt=attempt, output=as_data(output)),))
@@ -236,7 +238,7 @@ class ActiveRun:
             return self._failed(spec, attempt, error)
 
     def _is_stopping(self, spec: TaskSpec) -> bool:
-        return bool(self.state.cancel_requested) and spec.id not in self._cleanup
+        return bool(self.state.cancel_requested) and not self._graph.cleans_up(spec.id)
 
     def _interrupted(self, spec: TaskSpec, attempt: int, error: asyncio.CancelledError) -> _Ending:
         if self._is_suspended:
@@ -298,6 +300,14 @@ class ActiveRun:
         return to_text(self.equipment.clock.now())
 
 
+def _check_inputs(spec: TaskSpec, inputs: dict[str, Any]) -> None:
+    place, what = schemas.violation(spec.input_schema, inputs) if spec.input_schema else ("", "")
+    if what:
+        raise Invalid(
+            "inputs_invalid", f"the inputs are not what input_schema says: {what}", where=f"{spec.id}, inputs {place}"
+        )
+
+
 class Context:
     """`TaskContext` of one attempt."""
 
@@ -314,9 +324,7 @@ class Context:
         self.task_id = spec.id
         self.attempt = attempt
         self.answer = state.tasks[spec.id].answer
-        named = {reference.rpartition(".")[0] for reference in references(spec.inputs)}
-        outputs = {name: state.tasks[name].output for name in named if name in state.tasks}
-        self.inputs: dict[str, Any] = resolve(spec.inputs, outputs)
+        self.inputs: dict[str, Any] = inputs_of(state, spec.id)
         self.ledger = Ledger(state, spec.id, self.scope, equipment.toolbox, self.note, equipment.clock)
 
     async def call(self, tool: str, arguments: dict[str, Any], *, name: str = "") -> dict[str, Any]:

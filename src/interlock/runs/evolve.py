@@ -5,6 +5,7 @@ from typing import Any, TypeVar, cast
 
 from interlock.core.clock import from_text
 from interlock.runs import model as m
+from interlock.runs.fanning import gathered, instance_id
 
 E = TypeVar("E", bound=m.Event)
 _steps: dict[type[m.Event], Callable[[m.RunState, Any], None]] = {}
@@ -115,6 +116,23 @@ def _task_started(state: m.RunState, event: m.TaskStarted) -> None:
     task.began = True
     task.started_at = task.started_at or event.at
     task.since = event.at
+    if event.task not in state.run.graph.specs:
+        state.tasks[state.run.graph.base(event.task)].began = True
+
+
+@_on(m.TaskExpanded)
+def _task_expanded(state: m.RunState, event: m.TaskExpanded) -> None:
+    task = state.tasks[event.task]
+    task.status, task.items, task.started_at = m.TaskStatus.RUNNING, event.items, event.at
+    task.since = event.at
+    state.tasks.update((instance_id(event.task, number), m.TaskState()) for number in range(event.items))
+
+
+def _gather(state: m.RunState, task_id: str) -> None:
+    """Of a task for each item: what it gives is what its instances gave."""
+    task = state.tasks[task_id]
+    if task.items is not None:
+        task.output = gathered(state, task_id)
 
 
 @_on(m.TaskReported)
@@ -126,6 +144,7 @@ def _task_reported(state: m.RunState, event: m.TaskReported) -> None:
 def _task_completed(state: m.RunState, event: m.TaskCompleted) -> None:
     task = state.tasks[event.task]
     task.status, task.output, task.ended_at, task.error = m.TaskStatus.COMPLETED, event.output, event.at, {}
+    _gather(state, event.task)
 
 
 @_on(m.TaskRetryScheduled)
@@ -147,18 +166,26 @@ def _task_failed(state: m.RunState, event: m.TaskFailed) -> None:
     task = state.tasks[event.task]
     task.status, task.error, task.ended_at = m.TaskStatus.FAILED, event.error, event.at
     task.failures += 1
+    _gather(state, event.task)
 
 
 @_on(m.TaskSkipped)
 def _task_skipped(state: m.RunState, event: m.TaskSkipped) -> None:
     task = state.tasks[event.task]
     task.status, task.reason, task.ended_at = m.TaskStatus.SKIPPED, event.reason, event.at
+    needs = state.run.graph.specs[event.task].needs if event.task in state.run.graph.specs else ()
+    task.left_out = all(_is_no_hurdle(state.tasks[need]) for need in needs)
+
+
+def _is_no_hurdle(need: m.TaskState) -> bool:
+    return need.left_out or need.status is m.TaskStatus.COMPLETED or need.status not in m.TASK_ENDED
 
 
 @_on(m.TaskCancelled)
 def _task_cancelled(state: m.RunState, event: m.TaskCancelled) -> None:
     task = state.tasks[event.task]
     task.status, task.reason, task.ended_at, task.retry_at = m.TaskStatus.CANCELLED, event.reason, event.at, ""
+    _gather(state, event.task)
 
 
 @_on(m.TaskParked)

@@ -121,6 +121,10 @@ class TaskState(msgspec.Struct, kw_only=True):
     note: str = ""
     since: str = ""
     """When it came into the state in which it is, as long as it has not ended; empty for one that was never started."""
+    items: int | None = None
+    """Of a task for each item of a list: how many there are, once that is known."""
+    left_out: bool = False
+    """Skipped by choice: by its condition, or because what it needs was; nothing went wrong before it."""
 
 
 class Left(msgspec.Struct, frozen=True, kw_only=True):
@@ -242,6 +246,13 @@ class TaskStarted(Event, frozen=True, kw_only=True):
     attempt: int
 
 
+class TaskExpanded(Event, frozen=True, kw_only=True):
+    """The list of a task for each item is known: there are instances now, ``task[0]`` up to ``items`` of them."""
+
+    task: str
+    items: int
+
+
 class TaskReported(Event, frozen=True, kw_only=True):
     """Progress worth keeping: a line for people and data for programs."""
 
@@ -341,6 +352,7 @@ RunEvent = (
     | RunCancelRequested
     | RunFinished
     | TaskStarted
+    | TaskExpanded
     | TaskReported
     | TaskCompleted
     | TaskRetryScheduled

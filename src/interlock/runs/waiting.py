@@ -9,6 +9,7 @@ from rapidfuzz import fuzz, process
 from interlock.core.errors import NotFound
 from interlock.runs import model as m
 from interlock.runs.critical import Course, CriticalPath, Step, elapsed_s
+from interlock.runs.fanning import instance_id
 from interlock.runs.graph import TaskSpec
 from interlock.runs.order import ReadyTasks
 
@@ -75,7 +76,9 @@ class Waiting:
         self._runs_with_slot = runs_with_slot
         self._course = Course(state, now)
         self._left = self._course.left()
-        self._running = [name for name, task in state.tasks.items() if task.status is m.TaskStatus.RUNNING]
+        # A task for each item holds no slot: its instances do.
+        running = (name for name, task in state.tasks.items() if task.status is m.TaskStatus.RUNNING and task.items is None)
+        self._running = list(running)
         work = [spec.id for spec in self._graph if not spec.undoes and state.tasks[spec.id].status not in m.TASK_ENDED]
         self._work = self._longest_first(work)
         ready = [spec.id for spec in self._graph if self._is_ready(spec)]
@@ -109,7 +112,14 @@ class Waiting:
 
     def why_run(self) -> RunWhy:
         """The answer for the whole run."""
-        waits = [self.of(spec.id) for spec in self._graph if self._state.tasks[spec.id].status not in m.TASK_ENDED]
+        names = [spec.id for spec in self._graph if self._state.tasks[spec.id].status not in m.TASK_ENDED]
+        # Of the items of a list those alone that ask somebody, or are tried again: the others are told of by their number.
+        names += [
+            name
+            for name, task in self._state.tasks.items()
+            if task.status is m.TaskStatus.WAITING and name not in self._graph.specs
+        ]
+        waits = [self.of(name) for name in names]
         causes = [wait for wait in waits if wait.waits_for in _CAUSES]
         path = self._course.critical_path()
         return RunWhy(
@@ -171,7 +181,7 @@ class Waiting:
 
     def of(self, task_id: str) -> Wait:
         """What this task itself waits for."""
-        spec, task = self._graph.specs[task_id], self._state.tasks[task_id]
+        spec, task = self._graph.spec(task_id), self._state.tasks[task_id]
         if task.status in m.TASK_ENDED:
             return self._wait(spec, "nothing", _ended(task))
         if task.status is m.TaskStatus.RUNNING:
@@ -195,6 +205,8 @@ class Waiting:
         if self._state.status is not m.RunStatus.RUNNING:
             kind = "pause" if self._state.status is m.RunStatus.PAUSED else "run_slot"
             return self._wait(spec, kind, f"is ready; {self._why_no_start()}", since=since)
+        if spec.id not in self._graph.specs:
+            return self._item_wait(spec)
         place = self._places[spec.id]
         slots = self._state.run.limits.max_concurrent_tasks
         before = self._ready[: min(place, SHOWN)]
@@ -202,6 +214,14 @@ class Waiting:
         text = f"is ready and waits for a slot: {len(self._running)} of {slots} are taken ({_names(self._running)}){first}"
         taken = tuple(self._running)
         return self._wait(spec, "slot", text, tasks=taken, before=tuple(before), ahead=place, since=since)
+
+    def _item_wait(self, spec: TaskSpec) -> Wait:
+        """An item of a list waits for a slot, or for others of its list, of which only so many run at once."""
+        base = self._graph.base(spec.id)
+        own = tuple(name for name in self._running if self._graph.base(name) == base)
+        bound = f", {spec.each.max_concurrent} may" if spec.each is not None and spec.each.max_concurrent else ""
+        text = f"is an item of {base} and waits for its turn: {len(own)} of {self._state.tasks[base].items} run now{bound}"
+        return self._wait(spec, "slot", text, tasks=own[:SHOWN])
 
     def _wait(
         self,
@@ -225,19 +245,23 @@ class Waiting:
             ahead=ahead,
             since=since,
             until=until,
-            is_reserve=spec.id in self._graph.cleanup and not self._state.tasks[spec.id].began,
+            is_reserve=self._graph.cleans_up(spec.id) and not self._state.tasks[spec.id].began,
         )
 
     # --- in words ---
 
     def _runs(self, spec: TaskSpec) -> str:
         task = self._state.tasks[spec.id]
-        if self._state.cancel_requested and spec.id not in self._graph.cleanup:
+        if self._state.cancel_requested and not self._graph.cleans_up(spec.id):
             return f"is being stopped: {self._state.cancel_requested}"
         estimate_s = self._state.run.estimates.get(spec.id, 0.0)
         usual = f", usually {_span(estimate_s)}" if estimate_s else ""
         attempt = f", attempt {task.attempt}" if task.attempt > 1 else ""
         note = f": {task.note}" if task.note else ""
+        if task.items is not None:
+            ended = self._state.tasks
+            over = sum(ended[instance_id(spec.id, number)].status in m.TASK_ENDED for number in range(task.items))
+            note = f": {over} of {task.items} items have ended"
         return f"runs since {self._span(task.since)}{usual}{attempt}{note}"
 
     def _turn(self, spec: TaskSpec, before: Sequence[str]) -> str:

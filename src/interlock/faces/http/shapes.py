@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from interlock.core.clock import from_text
 from interlock.delivery.drift.comparison import PlaceDrift
 from interlock.plans.model import Plan, PlanContent
+from interlock.runs.fanning import tally
 from interlock.runs.model import RunState
 
 
@@ -198,6 +199,7 @@ def _task_body(state: RunState, task_id: str) -> dict[str, Any]:
     about = {"id": spec.id, "title": spec.title, "kind": spec.kind, "effect": str(spec.effect), "branch": spec.branch}
     about |= {"needs": list(spec.needs), "when": spec.when, "undoes": spec.undoes, "one_way": spec.one_way}
     about |= {"takes_back": list(spec.takes_back), "priority": spec.priority}
+    about |= {"condition": spec.condition, "each": plain(spec.each), "instances": tally(state, task_id)}
     return about | plain(task) | {"duration_s": _seconds(task.started_at, task.ended_at)}
 
 

@@ -58,6 +58,8 @@ def _to_the_task(event: Doc) -> str:
     match event["type"]:
         case "TaskStarted":
             return "starts" if event["attempt"] == 1 else f"starts, attempt {event['attempt']}"
+        case "TaskExpanded":
+            return f"is done for each of {event['items']} items"
         case "TaskReported":
             return event["message"]
         case "TaskRetryScheduled":

@@ -65,6 +65,9 @@ class Task:
     note: str = ""
     began: datetime | None = None
     ended: datetime | None = None
+    items: int = 0
+    over: int = 0
+    """Of a task for each item of a list: how many there are, and how many have ended."""
 
     def took(self, now: datetime) -> str:
         """How long it has taken up to now, or took."""
@@ -73,6 +76,7 @@ class Task:
 
 _AFTER = {
     "TaskStarted": "running",
+    "TaskExpanded": "running",
     "TaskCompleted": "completed",
     "TaskRetryScheduled": "waiting",
     "TaskReady": "pending",
@@ -117,6 +121,9 @@ class Progress:
                 self.became = what_became(event.get("summary"))
             case _ if event.get("task") in self.tasks:
                 self._apply_to(self.tasks[event["task"]], event, at)
+            case kind if _AFTER.get(kind) in _OVER and (task := self.tasks.get(event["task"].rpartition("[")[0])):
+                task.over += 1
+                task.note = f"{task.over} of {task.items} items"
             case _:
                 pass
 
@@ -131,6 +138,8 @@ class Progress:
         task.status = _AFTER.get(kind, task.status)
         if kind == "TaskStarted":
             task.attempt, task.began, task.note = event["attempt"], task.began or at, ""
+        if kind == "TaskExpanded":
+            task.items, task.began, task.note = event["items"], at, f"0 of {event['items']} items"
         if kind in _SPOKEN:
             task.note = what_happened(event)
         if task.status in _OVER:
