@@ -160,6 +160,30 @@ async def shows(shell: Shell, text: str, *command: str) -> None:
     await until(look, f"{' '.join(command)} shows {text!r}")
 
 
+async def test_a_run_is_paused_says_why_it_stands_and_goes_on(shell: Shell, sample: Sample) -> None:
+    gate = sample.path / "gate"
+    sample.write("wait.py", f"import os, time\nwhile not os.path.exists({str(gate)!r}):\n    time.sleep(0.05)\n")
+    sample.release("v2", {"build": ["python3 -I wait.py"]})
+    registered(shell, sample)
+    plan_id = shell.json("plan", f"deploy v2 of {sample.name} to staging")["plan"]["plan_id"]
+    assert shell.run("approve", plan_id, "--yes").exit_code == 0
+    await shows(shell, "build runs since", "why", plan_id)
+    paused = shell.run("pause", plan_id, "--reason", "lunch").stdout
+    assert "is paused by user:owner: lunch\nunder way, and goes on to its end: build\n" in paused
+    assert "? paused" in shell.run("runs").stdout
+    whole = shell.run("why", plan_id).stdout
+    assert "the run is paused since" in whole
+    assert "longest path" in whole
+    one = shell.run("why", plan_id, "smoke-stagin")
+    assert (one.exit_code, "has no task 'smoke-stagin'" in one.stderr) == (1, True), one.output
+    told = shell.run("why", plan_id, "switch-staging").stdout
+    assert told.startswith("switch-staging waits for verify-staging, which waits for"), told
+    assert shell.json("why", plan_id, "build")["chain"][0]["waits_for"] == "nothing"
+    assert "follow it: interlock watch" in shell.run("resume", plan_id).stdout
+    gate.touch()
+    assert shell.run("watch", plan_id).exit_code == 0
+
+
 async def test_a_no_at_the_terminal_approves_nothing(shell: Shell, sample: Sample) -> None:
     registered(shell, sample)
     plan = shell.json("plan", f"deploy v1 of {sample.name} to staging")["plan"]

@@ -1,9 +1,9 @@
 """Run engines in processes that are killed, one after the other, until the work is done.
 
-``python -m harness.crashing FOLDER SEED KILLS [undo]`` prints what happened as JSON; with ``undo`` the last task of each run
-fails, and all that came before is taken back. One process has imported everything and forks
-the engines, so that a start costs milliseconds; each is killed at a generated place or at a random moment. After ``KILLS`` the
-next one is left alone.
+``python -m harness.crashing FOLDER SEED KILLS [undo|pause]`` prints what happened as JSON; with ``undo`` the last task of each
+run fails, and all that came before is taken back; with ``pause`` runs are paused and resumed all the time. One process has
+imported everything and forks the engines, so that a start costs milliseconds; each is killed at a generated
+place or at a random moment. After ``KILLS`` the next one is left alone.
 """
 
 import asyncio
@@ -85,7 +85,7 @@ class World:
         return {"place": place}
 
 
-async def engine_process(folder: Path, passes_left: int | None, tasks: list[TaskSpec]) -> None:
+async def engine_process(folder: Path, passes_left: int | None, tasks: list[TaskSpec], pauses: random.Random | None) -> None:
     """One engine from its start to the end of all runs."""
     world = World(folder, passes_left)
     database = Database(SqliteFiles(folder / "data"))
@@ -99,9 +99,18 @@ async def engine_process(folder: Path, passes_left: int | None, tasks: list[Task
     while [run for run in await engine.runs.listing(SCOPE) if run.status not in m.RUN_ENDED]:
         for run_id in RUNS:
             await answer_doubts(engine, run_id, world)
+            if pauses is not None:
+                await pause_or_resume(engine, run_id, pauses)
         await asyncio.sleep(0.005)
     await engine.driver.close()
     await database.close()
+
+
+async def pause_or_resume(engine: Engine, run_id: str, chance: random.Random) -> None:
+    """Hold a run up, or let it go on: more often the latter, so that it gets somewhere."""
+    ask = engine.driver.pause if chance.random() < 0.3 else engine.driver.resume
+    with contextlib.suppress(Conflict, Unavailable):
+        await ask(run_id, "user:owner", "")
 
 
 async def answer_doubts(engine: Engine, run_id: str, world: World) -> None:
@@ -115,7 +124,9 @@ async def answer_doubts(engine: Engine, run_id: str, world: World) -> None:
                 )
 
 
-def fork_engine(folder: Path, passes_left: int | None, life_s: float | None, tasks: list[TaskSpec]) -> int:
+def fork_engine(
+    folder: Path, passes_left: int | None, life_s: float | None, tasks: list[TaskSpec], pauses: random.Random | None
+) -> int:
     """Run an engine in a process of its own, which kills itself after that many passes or seconds; returns its exit code."""
     pid = os.fork()
     if pid == 0:
@@ -123,14 +134,14 @@ def fork_engine(folder: Path, passes_left: int | None, life_s: float | None, tas
         try:
             if life_s is not None:
                 threading.Timer(life_s, os.kill, (os.getpid(), signal.SIGKILL)).start()
-            asyncio.run(engine_process(folder, passes_left, tasks))
+            asyncio.run(engine_process(folder, passes_left, tasks, pauses))
             code = 0
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def main(folder: Path, seed: int, kills: int, tasks: list[TaskSpec]) -> dict[str, Any]:
+def main(folder: Path, seed: int, kills: int, tasks: list[TaskSpec], *, has_pauses: bool = False) -> dict[str, Any]:
     structlog.configure(
         processors=[structlog.processors.JSONRenderer()], logger_factory=structlog.PrintLoggerFactory(sys.stderr)
     )
@@ -144,7 +155,8 @@ def main(folder: Path, seed: int, kills: int, tasks: list[TaskSpec]) -> dict[str
         elif killed < kills:
             life_s = 0.01 + chance.random() * 0.03
         began = time.monotonic()
-        code = fork_engine(folder, passes_left, life_s, tasks)
+        pauses = random.Random(chance.random()) if has_pauses else None
+        code = fork_engine(folder, passes_left, life_s, tasks, pauses)
         if code != -signal.SIGKILL:
             return {"killed": killed, "code": code, "last_s": time.monotonic() - began}
         killed += 1
@@ -152,4 +164,5 @@ def main(folder: Path, seed: int, kills: int, tasks: list[TaskSpec]) -> dict[str
 
 if __name__ == "__main__":
     chosen = graph_with_undos() if sys.argv[4:] == ["undo"] else graph()
-    print(json.dumps(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), chosen)))
+    is_pausing = sys.argv[4:] == ["pause"]
+    print(json.dumps(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), chosen, has_pauses=is_pausing)))

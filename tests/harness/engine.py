@@ -104,7 +104,7 @@ class Engine:
         self.journal = DatabaseJournal(self.database, self.scope, self._committed)
         equipment = Equipment(self.journal, self.executors, Toolbox(self.tools), self.clock, self.scope)
         self.driver = LocalDriver(equipment, self.owner, self.max_concurrent_runs)
-        self.runs = Runs(self.database, self.driver)
+        self.runs = Runs(self.database, self.driver, self.clock)
 
     def _committed(self, run_ids: set[str]) -> None:
         self.commits.append(run_ids)

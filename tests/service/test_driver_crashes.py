@@ -31,6 +31,17 @@ async def test_effects_happen_once_and_completed_tasks_never_run_again(tmp_path,
         }
 
 
+@pytest.mark.parametrize("seed", [6, 7])
+async def test_paused_and_killed_at_any_moment_nothing_is_done_twice_or_lost(tmp_path, seed):
+    kill_until_done(tmp_path, seed, "pause")
+    check_effects(tmp_path, graph())
+    found = await told(tmp_path)
+    assert any(isinstance(event, m.RunPaused) for _, events in found for event in events)
+    for state, events in found:
+        assert state.status is m.RunStatus.COMPLETED
+        check_pauses(events)
+
+
 @pytest.mark.parametrize("seed", [4, 5])
 async def test_every_undo_happens_once_and_in_reverse(tmp_path, seed):
     kill_until_done(tmp_path, seed, "undo")
@@ -84,6 +95,23 @@ async def told(folder: Path) -> list[tuple[m.RunState, list[m.RunEvent]]]:
     assert (await audit.verify(SCOPE)).ok
     await database.close()
     return found
+
+
+def check_pauses(events: list[m.RunEvent]) -> None:
+    """In a pause nothing starts but, right after a restart, what has an effect in flight."""
+    is_held = is_adopted = False
+    open_effects: dict[str, str] = {}
+    for event in events:
+        if isinstance(event, m.RunPaused | m.RunResumed | m.RunContinued):
+            is_held = not isinstance(event, m.RunContinued)
+        elif isinstance(event, m.IntentRecorded):
+            open_effects[event.key] = event.task
+        elif isinstance(event, m.ReceiptRecorded):
+            open_effects.pop(event.key)
+        elif isinstance(event, m.TaskStarted) and is_held:
+            assert is_adopted
+            assert event.task in open_effects.values()
+        is_adopted = isinstance(event, m.RunAdopted) or (is_adopted and isinstance(event, m.TaskStarted | m.TaskReady))
 
 
 def check_attempts(run_id: str, events: list[m.RunEvent], bodies: Counter[str]) -> None:

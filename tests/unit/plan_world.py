@@ -23,7 +23,8 @@ from interlock.plans.facts import Facts
 from interlock.runs import model as m
 from interlock.runs.decide import Scheduler, decide
 from interlock.runs.evolve import fold
-from interlock.runs.graph import TaskGraph, TaskSpec, resolve
+from interlock.runs.graph import TaskGraph, TaskSpec
+from interlock.runs.references import resolve
 from interlock.testing.clocks import ManualClock
 from interlock.testing.forwarders import FakeForwarder
 from interlock.tools.checkout import Checkout, RemoveCheckout

@@ -8,7 +8,7 @@ import pytest
 from interlock.core.errors import Invalid
 from interlock.plans.blueprints.layout import lay_out
 from interlock.plans.launching import bound
-from interlock.runs.graph import references
+from interlock.runs.references import references
 from interlock.sources.model import HealthCheck
 from interlock.tools.model import Effect
 from unit.plan_facts import WATCH, environment, facts, origin, recipe, release

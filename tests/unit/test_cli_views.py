@@ -307,6 +307,35 @@ def test_a_run_that_failed_half_way_says_what_became_of_what_it_began() -> None:
     assert line in event_line(ended)
 
 
+def test_a_task_for_each_item_counts_them() -> None:
+    progress = Progress()
+    for item in (
+        *EVENTS[:2],
+        event(3, "TaskExpanded", task="test", items=3),
+        event(4, "TaskStarted", task="test[0]", attempt=1),
+        event(5, "TaskCompleted", task="test[0]", output={}),
+        event(6, "TaskFailed", task="test[1]", error={"message": "no"}),
+        event(7, "TaskSkipped", task="elsewhere[1]", reason="why"),
+    ):
+        progress.apply(item)
+    assert "running" in shown(RunView(progress, NOW, is_last=True))
+    assert "2 of 3 items" in shown(RunView(progress, NOW, is_last=True))
+    assert "is done for each of 3 items" in event_line(event(3, "TaskExpanded", task="test", items=3))
+
+
+def test_a_step_says_on_what_it_depends() -> None:
+    plan = copy.deepcopy(PLAN)
+    plan["content"]["graph"]["tasks"] += [
+        task("a", "command", "a", "write", condition="outputs.test.x > 1"),
+        task("b", "command", "b", "write", each={"items": {"$output": "test.files"}, "max_concurrent": 4, "tolerated": "10%"}),
+        task("c", "command", "c", "write", each={"items": [1, 2], "max_concurrent": 0, "tolerated": 0}),
+        task("d", "command", "d", "write") | {"when": "any", "needs": ["a", "b"]},
+    ]
+    text = shown(whole_plan(plan), width=120)
+    for said in ("outputs.test.x > 1", "of test.files, 4 at once; 10% may fail", "of 2 items", "whatever is done of: a, b"):
+        assert said in text
+
+
 def test_a_step_says_what_undoes_it_or_that_nothing_does() -> None:
     fields = {"undoes": "test", "settled_by": "watch-staging", "one_way": ""}
     plan = copy.deepcopy(PLAN)

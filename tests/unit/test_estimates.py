@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from harness.engine import run_of, task
 from harness.examples import examples
 from interlock.plans.blueprints.layout import lay_out
-from interlock.plans.drafting.estimates import durations, estimate_s
+from interlock.plans.drafting import estimates
+from interlock.plans.drafting.estimates import durations
 from interlock.runs import model as m
 from interlock.runs.decide import decide
 from interlock.runs.evolve import fold
@@ -20,6 +21,10 @@ BROKEN = {"code": "broken", "message": "", "kind": "conflict"}
 
 def graph(*tasks):
     return TaskGraph(tasks=tasks)
+
+
+def estimate_s(graph, history, watch_s):
+    return estimates.estimate_s(graph, estimates.estimates(graph, history, watch_s))
 
 
 def test_tasks_one_after_the_other_add_up_and_beside_each_other_the_longest_counts():

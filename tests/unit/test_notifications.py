@@ -130,7 +130,7 @@ def test_a_mail_says_what_happened_and_what_comes_next() -> None:
 texts = st.text(max_size=600)
 
 
-@given(st.sampled_from(["incident.opened", "inbox.opened", "plan.changed", "run.finished", "x.y"]), texts, texts)
+@given(st.sampled_from(["incident.opened", "inbox.opened", "plan.changed", "run.paused", "run.finished", "x.y"]), texts, texts)
 def test_no_event_can_add_a_header_or_a_line(kind: str, text: str, other: str) -> None:
     names = (
         "title",

@@ -13,6 +13,8 @@ from interlock.runs import model as m
 from interlock.runs.decide import Scheduler, decide
 from interlock.runs.evolve import fold
 from interlock.runs.graph import Retry, TaskSpec
+from interlock.runs.parts import Each
+from unit.test_runs_decide import AT, Story
 
 EVIL = "<script>alert(1)</script> [x](http://evil.example) | `"
 APPROVAL = Approval(by="user:maria", at="", content_hash="", signature="")
@@ -165,3 +167,25 @@ def test_its_markdown_has_each_part_and_no_markup_of_others():
     assert "26.0 s, 20.0 s of it waiting for a person or a control plane; 4 attempts, 1 retry, 1 recorded effect." in text
     cells = [line.replace("\\|", "").count("|") for line in text.splitlines() if "nobody answers" in line]
     assert cells == [6], "one row of five cells"
+
+
+def test_a_step_for_each_item_of_a_list_tells_of_all_its_attempts_and_links_to_the_output_of_each():
+    files, none = Each(items=["a", "b"], tolerated=1), Each(items=[])
+    story = Story(task("read", each=files, retry=Retry(max_attempts=2)), task("more", "read", each=none)).start()
+    output = m.ReceiptRecorded(at=AT, task="read[1]", key="k", outcome="done", by="act", output={"output_bytes": 7})
+    intent = m.IntentRecorded(
+        at=AT, task="read[1]", name="x", tool="x", effect="write", keying="keyed", key="k", arguments={}, arguments_digest=""
+    )
+    story.do(m.Note, task="read[1]", attempt=1, events=(intent, output))
+    story.fail("read[0]", is_transient=True)
+    story.do(m.RetryDue, task="read[0]")
+    story.fail("read[0]")
+    story.complete("read[1]")
+    report = report_of(PLAN, CONTENT, story.state, story.events)
+    assert [(step.task, step.status, step.attempts) for step in report.steps] == [
+        ("read", "completed", 3),
+        ("more", "completed", 0),
+    ]
+    assert [failure.task for failure in report.failures] == ["read[0]", "read[0]"]
+    assert [artifact.link for artifact in report.artifacts] == ["/runs/run_1/tasks/read%5B1%5D/log"]
+    assert "Never begun" not in markdown(report)

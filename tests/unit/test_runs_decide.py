@@ -25,8 +25,8 @@ TERMINAL = {"kind": "conflict", "code": "broken", "message": "it broke"}
 class Story:
     """A run, the events that it is made of, and what must hold after each command."""
 
-    def __init__(self, *tasks: TaskSpec, **limits: Any) -> None:
-        self.run = run_of(*tasks, limits=m.Limits(**limits))
+    def __init__(self, *tasks: TaskSpec, estimates: dict[str, float] | None = None, **limits: Any) -> None:
+        self.run = run_of(*tasks, limits=m.Limits(**limits), estimates=estimates or {})
         self.events: list[m.RunEvent] = decide(None, m.Submit(at=AT, run=self.run))
         self.scheduler = Scheduler(self._folded())
 
@@ -50,10 +50,11 @@ class Story:
         return events
 
     def _check(self, events: list[m.RunEvent]) -> None:
-        assert len(self.at(m.TaskStatus.RUNNING)) <= self.run.limits.max_concurrent_tasks
+        running = [name for name in self.at(m.TaskStatus.RUNNING) if self.state.tasks[name].items is None]
+        assert len(running) <= self.run.limits.max_concurrent_tasks
         for event in events:
             if isinstance(event, m.TaskStarted):
-                needs = [self.state.tasks[need].status for need in self.run.graph.specs[event.task].needs]
+                needs = [self.state.tasks[need].status for need in self.run.graph.spec(event.task).needs]
                 assert all(status in m.TASK_ENDED for status in needs)
         if self.state.status is m.RunStatus.RUNNING:
             assert self.at(m.TaskStatus.RUNNING) or self.at(m.TaskStatus.WAITING), "a run that nothing can move any more"
@@ -67,7 +68,11 @@ class Story:
 
     def complete(self, *names: str) -> None:
         for name in names:
-            self.do(m.Complete, task=name, attempt=self.state.tasks[name].attempt, output={"by": name})
+            self.do(m.Complete, task=name, attempt=self.state.tasks[name].attempt, output=self.output(name))
+
+    def output(self, name: str) -> dict[str, Any]:
+        """What ``name`` gives."""
+        return {"by": name}
 
     def fail(self, name: str, *, is_transient: bool = False, **fields: Any) -> list[m.RunEvent]:
         attempt = self.state.tasks[name].attempt
@@ -94,7 +99,7 @@ class Story:
                 lambda name=name: self.park(name),
                 lambda name=name: self.do(m.Complete, task=name, attempt=self.state.tasks[name].attempt - 1, output={}),
             ]
-            if self.state.cancel_requested and name not in self.run.graph.cleanup:
+            if self.state.cancel_requested and not self.run.graph.cleans_up(name):
                 moves.append(lambda name=name: self.stop(name))
         for name in self.at(m.TaskStatus.WAITING):
             moves.append(lambda name=name: self.go_on(name))
@@ -102,7 +107,11 @@ class Story:
             lambda: self.do(m.Adopt, owner="next", epoch=2),
             lambda: self.do(m.RequestCancel, by="user:owner", reason="enough"),
             lambda: self.do(m.TimeOut),
+            lambda: self.do(m.ResumeRun, by="user:owner", reason=""),
+            lambda: self.do(m.Start),
         ]
+        if not self.state.cancel_requested:
+            moves.append(lambda: self.do(m.PauseRun, by="user:owner", reason="wait"))
         moves[choice % len(moves)]()
 
     def go_on(self, name: str) -> None:
@@ -116,8 +125,11 @@ class Story:
         for _ in range(1000):
             if self.state.status in m.RUN_ENDED:
                 return
+            if self.state.status is not m.RunStatus.RUNNING:
+                self.do(m.ResumeRun, by="user:owner", reason="")
+                self.do(m.Start)
             for name in self.at(m.TaskStatus.RUNNING):
-                if self.state.cancel_requested and name not in self.run.graph.cleanup:
+                if self.state.cancel_requested and not self.run.graph.cleans_up(name):
                     self.stop(name)
                 else:
                     self.complete(name)

@@ -136,6 +136,20 @@ def undone_in_part(history: History) -> None:
     history.fail("return", "no_forwarder")
 
 
+def paused(history: History) -> None:
+    history.complete("migrate", **{"from": 41})
+    history.do(m.PauseRun, by="user:owner", reason="the mail server is down")
+    history.complete("start")
+    history.do(m.Adopt, owner="pid 2", epoch=2)
+    history.do(m.ResumeRun, by="user:maria", reason="it is back")
+    history.do(m.Start)
+    history.complete("drop", "switch")
+    history.do(m.PauseRun, by="user:owner", reason="")
+    history.do(m.RequestCancel, by="user:owner", reason="wrong window")
+    history.do(m.Stopped, task="notify", attempt=1, reason="wrong window")
+    history.complete("unsay", "return", "stop", "migrate-back")
+
+
 OLDER: dict[str, tuple[Callable[[History], None], m.RunStatus]] = {
     "success": (success, m.RunStatus.COMPLETED),
     "failed_verify": (failed_verify, m.RunStatus.FAILED),
@@ -146,6 +160,7 @@ OLDER: dict[str, tuple[Callable[[History], None], m.RunStatus]] = {
 STORIES: dict[str, tuple[Callable[[History], None], m.RunStatus]] = {
     "undone": (undone, m.RunStatus.ROLLED_BACK),
     "undone_in_part": (undone_in_part, m.RunStatus.CANCELLED),
+    "paused": (paused, m.RunStatus.CANCELLED),
 }
 decoder = msgspec.json.Decoder(m.RunEvent)
 

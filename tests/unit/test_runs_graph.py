@@ -4,7 +4,8 @@ import pytest
 
 from harness.engine import task
 from interlock.core.errors import Invalid
-from interlock.runs.graph import TaskGraph, references, resolve
+from interlock.runs.graph import TaskGraph
+from interlock.runs.references import references, resolve
 from interlock.tools.model import Effect
 
 

@@ -85,7 +85,7 @@ class Engine:
         journal = DatabaseJournal(self._database, self._scope, on_commit)
         equipment = Equipment(journal, {"compute": compute}, Toolbox(()), clock, self._scope)
         self._driver = LocalDriver(equipment, owner_name(clock, os.getpid()), most("max_concurrent_workflows"))
-        self._runs = Runs(self._database, self._driver)
+        self._runs = Runs(self._database, self._driver, clock)
         followers.append(self._runs)
 
     async def define(self, workload: Workload) -> None:

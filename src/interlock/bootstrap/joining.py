@@ -208,7 +208,7 @@ def _engine(
     journal = DatabaseJournal(database, scope, on_commit)
     equipment = Equipment(journal=journal, executors=bodies, toolbox=tools, clock=clock, scope=scope)
     driver = LocalDriver(equipment, owner_name(clock, os.getpid()), settings.max_concurrent_workflows)
-    runs = Runs(database, driver)
+    runs = Runs(database, driver, clock)
     followers.append(runs)
     return driver, runs
 

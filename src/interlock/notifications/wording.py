@@ -136,6 +136,23 @@ def _quarantined(data: dict[str, Any]) -> Message:
     )
 
 
+def _run_paused(data: dict[str, Any]) -> Message:
+    reason = f": {data['reason']}" if data["reason"] else ""
+    return Message(
+        subject=f"run {data['run_id']} is paused",
+        happened=f"{data['by']} paused the run {data['run_id']} of {data['plan_id']}{reason}; no further step of it starts",
+        commands=(f"interlock why {data['run_id']}", f"interlock resume {data['run_id']}"),
+    )
+
+
+def _run_resumed(data: dict[str, Any]) -> Message:
+    return Message(
+        subject=f"run {data['run_id']} goes on",
+        happened=f"{data['by']} ended the pause of the run {data['run_id']} of {data['plan_id']}",
+        commands=(f"interlock watch {data['run_id']}",),
+    )
+
+
 def _run_finished(data: dict[str, Any]) -> Message:
     error = f": {data['error'].get('message', '')}" if data["error"] else ""
     return Message(
@@ -163,6 +180,8 @@ _TOLD: dict[str, Callable[[dict[str, Any]], Message]] = {
     "plan.proposed": _plan_proposed,
     "deployment.changed": _deployment_changed,
     "release.quarantined": _quarantined,
+    "run.paused": _run_paused,
+    "run.resumed": _run_resumed,
     "run.finished": _run_finished,
     "notification.test": _tested,
 }

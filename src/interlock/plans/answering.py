@@ -73,8 +73,8 @@ class Answering:
 
     async def _of_task(self, scope: Scope, run_id: str, task: str) -> Demands | None:
         run = (await self._runs.get(scope, run_id)).run
-        spec = run.graph.specs.get(task)
-        if run.role != MAIN or spec is None or task in run.graph.cleanup:
+        spec = run.graph.specs.get(run.graph.base(task))
+        if run.role != MAIN or spec is None or spec.id in run.graph.cleanup:
             # It brings something back: whoever is there may help it on.
             return None
         plan, _ = await self._plans.get(scope, run.plan_id)

@@ -7,8 +7,10 @@ import msgspec
 from interlock.core.errors import Conflict
 from interlock.core.scope import Scope
 from interlock.plans.model import Plan, PlanContent
-from interlock.runs.graph import TaskGraph, resolve
+from interlock.runs.graph import TaskGraph
 from interlock.runs.model import Limits, Run
+from interlock.runs.parts import Each
+from interlock.runs.references import resolve
 from interlock.runs.service import Runs
 
 MAIN = "main"
@@ -50,6 +52,7 @@ class Launching:
             grants=content.grants,
             plan_hash=plan.content_hash,
             limits=self._long_enough(content),
+            estimates={task_id: usual for task_id, usual in plan.estimates.items() if task_id in graph.specs},
         )
         try:
             await self._runs.submit(scope, run)
@@ -79,7 +82,11 @@ def bound(graph: TaskGraph, outputs: dict[str, dict[str, Any]]) -> TaskGraph:
             return {key: bind(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
         return [bind(item) for item in value] if isinstance(value, list) else value  # pyright: ignore[reportUnknownVariableType]
 
-    return TaskGraph(tasks=tuple(msgspec.structs.replace(task, inputs=bind(task.inputs)) for task in graph))
+    def bind_list(each: Each | None) -> Each | None:
+        return each and msgspec.structs.replace(each, items=bind(each.items))
+
+    found = (msgspec.structs.replace(task, inputs=bind(task.inputs), each=bind_list(task.each)) for task in graph)
+    return TaskGraph(tasks=tuple(found))
 
 
 def _run_id(plan_id: str, role: str) -> str:

@@ -152,6 +152,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     post_steps: tuple[str, ...] = ()
     constraints: dict[str, Any] = {}
     estimate_s: float = 0.0
+    estimates: dict[str, float] = {}
+    """Seconds, by step, for those that run when nothing goes wrong."""
     approvals: tuple[Approval, ...] = ()
     waits: Literal["", "window", "turn"] = ""
     """What an approved plan waits for before it starts by itself; ``reason`` says it in words."""

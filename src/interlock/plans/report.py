@@ -5,6 +5,7 @@ A function of the plan and the journal: the same run says the same for ever. No 
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -17,6 +18,7 @@ from interlock.plans.model import Change, Plan, PlanContent
 from interlock.plans.outcome import what_is_now
 from interlock.runs import model as m
 from interlock.runs.evolve import worked_s
+from interlock.runs.fanning import instance_id
 from interlock.runs.graph import TaskSpec
 from interlock.tools.model import Effect
 
@@ -29,7 +31,8 @@ _MADE = {
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """A task of the run. ``said`` is the last line that it reported, or why it ended as it did."""
+    """A task of the run. ``said`` is the last line that it reported, or why it ended as it did; the attempts of one for each
+    item of a list are those of its items."""
 
     task: str
     title: str
@@ -128,7 +131,7 @@ def report_of(plan: Plan, content: PlanContent, state: m.RunState, events: Seque
         approved_by=tuple(approval.by for approval in plan.approvals),
         cancelled_by=next((event.by for event in events if isinstance(event, m.RunCancelRequested)), ""),
         changes=plan.changes if state.run.role == MAIN else (),
-        steps=tuple(_step(spec, state.tasks[spec.id]) for spec in state.run.graph),
+        steps=tuple(_step(spec, state) for spec in state.run.graph),
         failures=tuple(_failures(events)),
         questions=tuple(_questions(events)),
         refused=tuple(_refused(events)),
@@ -154,12 +157,14 @@ def _outcome(plan: Plan, content: PlanContent, state: m.RunState) -> str:
     return "; ".join(word for word in words if word)
 
 
-def _step(spec: TaskSpec, task: m.TaskState) -> Step:
+def _step(spec: TaskSpec, state: m.RunState) -> Step:
+    task = state.tasks[spec.id]
+    items = (state.tasks[instance_id(spec.id, number)] for number in range(task.items or 0))
     return Step(
         task=spec.id,
         title=spec.title,
         status=str(task.status),
-        attempts=task.attempt,
+        attempts=task.attempt + sum(item.attempt for item in items),
         duration_s=_seconds(task.started_at, task.ended_at),
         changes=spec.effect is not Effect.READ,
         said=task.error.get("message", "") or task.reason or task.note,
@@ -197,20 +202,20 @@ def _refused(events: Iterable[m.RunEvent]) -> Iterator[str]:
 
 def _artifacts(state: m.RunState) -> Iterator[Artifact]:
     """What was made and is still there as far as the run knows: not what it took back itself."""
-    undone = state.summary.undone if state.summary else ()
-    for spec in state.run.graph:
-        output = state.tasks[spec.id].output
-        for name, kind, link in _MADE.get(spec.kind, ()):
-            if output.get(name) and spec.id not in undone:
+    graph, undone = state.run.graph, state.summary.undone if state.summary else ()
+    kept = {task_id: task.output for task_id, task in state.tasks.items() if graph.base(task_id) not in undone}
+    for task_id, output in kept.items():
+        for name, kind, link in _MADE.get(graph.spec(task_id).kind, ()):
+            if output.get(name):
                 yield Artifact(kind=kind, name=str(output[name]), link=link)
     started = {entry.task for entry in state.ledger.values() if entry.tool.endswith(".start") and entry.outcome == "done"}
-    found = {task: state.tasks[task].output.get("deployment_id") for task in sorted(started) if task not in undone}
-    for name in dict.fromkeys(str(value) for value in found.values() if value):
+    found = (kept[task_id].get("deployment_id") for task_id in sorted(started) if task_id in kept)
+    for name in dict.fromkeys(str(value) for value in found if value):
         yield Artifact(kind="deployment", name=name, link="/deployments")
     for name in dict.fromkeys(str(value) for task in state.tasks.values() if (value := task.output.get("incident_id"))):
         yield Artifact(kind="incident", name=name, link=f"/incidents/{name}/report")
     for task_id in dict.fromkeys(entry.task for entry in state.ledger.values() if "output_bytes" in entry.output):
-        yield Artifact(kind="log", name=task_id, link=f"/runs/{state.run.run_id}/tasks/{task_id}/log")
+        yield Artifact(kind="log", name=task_id, link=f"/runs/{state.run.run_id}/tasks/{quote(task_id)}/log")
 
 
 def _costs(state: m.RunState, events: Sequence[m.RunEvent]) -> Costs:
@@ -272,7 +277,8 @@ def _changes(report: RunReport) -> list[str]:
 
 
 def _steps(report: RunReport) -> list[str]:
-    done = [step for step in report.steps if step.attempts]
+    # An empty list is done without an attempt.
+    done = [step for step in report.steps if step.attempts or step.status == m.TaskStatus.COMPLETED]
     rows = [
         (
             md(step.task),
@@ -284,7 +290,7 @@ def _steps(report: RunReport) -> list[str]:
         )
         for step in done
     ]
-    never = [step.task for step in report.steps if not step.attempts]
+    never = [step.task for step in report.steps if step not in done]
     rest = ["", f"Never begun: {md(', '.join(never))}."] if never else []
     headings = ("step", "what", "status", "attempts", "took", "in words")
     return ["## What was done", "", *table(headings, rows), *rest] if done else []

@@ -15,7 +15,7 @@ from interlock.inbox.service import Inbox
 from interlock.plans.launching import ROLLBACK, Launching, bound, environment_of, numbered
 from interlock.plans.model import ENDED, PlanContent
 from interlock.plans.service import Plans
-from interlock.runs.model import RUN_ENDED
+from interlock.runs.model import RUN_ENDED, RunStatus
 from interlock.runs.service import Runs
 
 ROLL_BACK = "roll back"
@@ -124,8 +124,9 @@ class WayBack:
             return
         main = await self._runs.get(scope, plan.run_id)
         if main.status not in RUN_ENDED:
-            # One run of a plan at a time; its end brings this here again. What turned bad is not carried further meanwhile.
-            if len(content.environments) > 1:
+            # One run of a plan at a time; its end brings this here again. What turned bad is not carried further meanwhile, and
+            # no pause keeps it where it is.
+            if len(content.environments) > 1 or main.status is not RunStatus.RUNNING:
                 await self._runs.cancel(scope, plan.run_id, f"{deployment.version} turned bad in {deployment.environment}")
             return
         if not await self._plans.reopen(scope, plan.plan_id, deployment.environment):

@@ -10,14 +10,16 @@ from typing import Any
 import structlog
 
 from interlock.core.clock import Clock, from_text, to_text
-from interlock.core.errors import Conflict, InterlockError, Internal, Unavailable
+from interlock.core.errors import Conflict, InterlockError, Internal, Invalid, Unavailable
 from interlock.core.scope import Scope
 from interlock.core.signals import Cancel, NeedsApproval, RetryLater, Signal
 from interlock.runs import model as m
+from interlock.runs import schemas
 from interlock.runs.data import as_data, as_error
 from interlock.runs.decide import Scheduler
 from interlock.runs.evolve import worked_s
-from interlock.runs.graph import TaskSpec, references, resolve
+from interlock.runs.fanning import inputs_of
+from interlock.runs.graph import TaskSpec
 from interlock.runs.ledger import Ledger
 from interlock.runs.ports import Executor, Journal
 from interlock.tools.service import Toolbox
@@ -51,7 +53,8 @@ class _Ending:
 class ActiveRun:
     """The run's state in memory is ahead of the journal only by what is queued; nothing uncommitted is acted upon.
 
-    ``on_end(run_id)`` is called once the end is durable; ``on_suspend(run_id, error)`` when the journal refused an append.
+    ``on_move(run_id)`` is called once it is durable that the run is paused, waits for a slot again or goes on;
+    ``on_end(run_id)`` once its end is durable; ``on_suspend(run_id, error)`` when the journal refused an append.
     """
 
     def __init__(
@@ -59,6 +62,8 @@ class ActiveRun:
         state: m.RunState,
         epoch: int,
         equipment: Equipment,
+        *,
+        on_move: Callable[[str], None],
         on_end: Callable[[str], None],
         on_suspend: Callable[[str, BaseException], None],
     ) -> None:
@@ -66,10 +71,10 @@ class ActiveRun:
         self.equipment = equipment
         self._scheduler = Scheduler(state)
         self._epoch = epoch
+        self._on_move = on_move
         self._on_end = on_end
         self._on_suspend = on_suspend
-        self._specs = state.run.graph.specs
-        self._cleanup = state.run.graph.cleanup
+        self._graph = state.run.graph
         self._tasks: set[asyncio.Task[None]] = set()
         self._bodies: dict[str, asyncio.Task[None]] = {}
         self._timers: dict[str, asyncio.Task[None]] = {}
@@ -107,7 +112,7 @@ class ActiveRun:
             for event in events:
                 self._act_on(event)
 
-    def resume(self) -> None:
+    def set_timers(self) -> None:
         """Set the timers again that the journal speaks of; called once after a run was loaded."""
         for task_id, task in self.state.tasks.items():
             if task.retry_at:
@@ -138,14 +143,17 @@ class ActiveRun:
     def _act_on(self, event: m.RunEvent) -> None:
         match event:
             case m.TaskStarted(task=task, attempt=attempt):
-                self._spawn(self._body(self._specs[task], attempt), f"task {task}")
+                self._spawn(self._body(self._graph.spec(task), attempt), f"task {task}")
             case m.TaskRetryScheduled(task=task, delay_s=delay_s):
                 self._sleep_then_retry(task, delay_s)
+            case m.RunPaused() | m.RunResumed() | m.RunContinued():
+                self._set_deadline()
+                self._on_move(self.state.run.run_id)
             case m.RunStarted() | m.TaskParked() | m.TaskAnswered():
                 self._set_deadline()
             case m.RunCancelRequested():
                 for task_id, body in self._bodies.items():
-                    if task_id not in self._cleanup:
+                    if not self._graph.cleans_up(task_id):
                         body.cancel()
             case m.RunFinished():
                 for timer in self._timers.values():
@@ -163,13 +171,13 @@ class ActiveRun:
         self._timers[task_id] = self._spawn(wait(), f"retry {task_id}")
 
     def _set_deadline(self) -> None:
-        """Begin to count the run's time, or stop it as long as a person is asked: nobody is late by that."""
+        """Begin to count the run's time, or stop it as long as a person is asked or it is paused: nobody is late by that."""
         now = self.equipment.clock.monotonic()
         if self._works_since_s is not None:
             self._worked_s += now - self._works_since_s
         if timer := self._timers.pop("", None):
             timer.cancel()
-        self._works_since_s = None if self.state.asks else now
+        self._works_since_s = now if self.state.works else None
         if self._works_since_s is None:
             return
         left_s = self.state.run.limits.timeout_s - self._worked_s
@@ -210,6 +218,7 @@ class ActiveRun:
         try:
             if self._is_stopping(spec):
                 raise asyncio.CancelledError
+            _check_inputs(spec, context.inputs)
             async with limit:
                 output = await self._executor(spec)(context)
             return _Ending((m.Complete(at=self.now(), task=spec.id, attempt=attempt, output=as_data(output)),))
@@ -229,7 +238,7 @@ class ActiveRun:
             return self._failed(spec, attempt, error)
 
     def _is_stopping(self, spec: TaskSpec) -> bool:
-        return bool(self.state.cancel_requested) and spec.id not in self._cleanup
+        return bool(self.state.cancel_requested) and not self._graph.cleans_up(spec.id)
 
     def _interrupted(self, spec: TaskSpec, attempt: int, error: asyncio.CancelledError) -> _Ending:
         if self._is_suspended:
@@ -291,6 +300,14 @@ class ActiveRun:
         return to_text(self.equipment.clock.now())
 
 
+def _check_inputs(spec: TaskSpec, inputs: dict[str, Any]) -> None:
+    place, what = schemas.violation(spec.input_schema, inputs) if spec.input_schema else ("", "")
+    if what:
+        raise Invalid(
+            "inputs_invalid", f"the inputs are not what input_schema says: {what}", where=f"{spec.id}, inputs {place}"
+        )
+
+
 class Context:
     """`TaskContext` of one attempt."""
 
@@ -307,9 +324,7 @@ class Context:
         self.task_id = spec.id
         self.attempt = attempt
         self.answer = state.tasks[spec.id].answer
-        named = {reference.rpartition(".")[0] for reference in references(spec.inputs)}
-        outputs = {name: state.tasks[name].output for name in named if name in state.tasks}
-        self.inputs: dict[str, Any] = resolve(spec.inputs, outputs)
+        self.inputs: dict[str, Any] = inputs_of(state, spec.id)
         self.ledger = Ledger(state, spec.id, self.scope, equipment.toolbox, self.note, equipment.clock)
 
     async def call(self, tool: str, arguments: dict[str, Any], *, name: str = "") -> dict[str, Any]:

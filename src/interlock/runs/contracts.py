@@ -12,6 +12,28 @@ class RunBegan(EventData, frozen=True, kw_only=True):
     role: str
 
 
+class RunHeld(EventData, frozen=True, kw_only=True):
+    """No further task of the run starts until it is resumed."""
+
+    event_type = "run.paused"
+    run_id: str
+    plan_id: str
+    role: str
+    by: str
+    reason: str
+
+
+class RunReleased(EventData, frozen=True, kw_only=True):
+    """The pause is over."""
+
+    event_type = "run.resumed"
+    run_id: str
+    plan_id: str
+    role: str
+    by: str
+    reason: str
+
+
 class RunEnded(EventData, frozen=True, kw_only=True):
     """``status`` is completed, failed, cancelled or rolled_back."""
 

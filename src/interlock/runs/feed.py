@@ -9,7 +9,7 @@ from interlock.db.database import Database
 from interlock.events.model import Envelope, EventData
 from interlock.runs import model as m
 from interlock.runs import store
-from interlock.runs.contracts import RunBegan, RunEnded, TaskAsks
+from interlock.runs.contracts import RunBegan, RunEnded, RunHeld, RunReleased, TaskAsks
 
 
 class JournalFeed:
@@ -58,6 +58,10 @@ def _data(row: Any, event: m.RunEvent) -> EventData | None:
     match event:
         case m.RunStarted():
             return RunBegan(**about)
+        case m.RunPaused(by=by, reason=reason):
+            return RunHeld(by=by, reason=reason, **about)
+        case m.RunResumed(by=by, reason=reason):
+            return RunReleased(by=by, reason=reason, **about)
         case m.RunFinished(status=status, error=error):
             return RunEnded(status=str(status), error=error, **about)
         case m.TaskParked(task=task, question=question, options=options, evidence=evidence):

@@ -1,19 +1,20 @@
 """The task graph as data: what a plan proposes and a run executes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
-from typing import Any, Literal
+from itertools import chain
+from typing import Any
 
 import msgspec
 
 from interlock.core.errors import Invalid
+from interlock.runs import conditions
+from interlock.runs.parts import Condition, Each, part_fault, schemas_fault
 from interlock.tools.model import Effect
 
-Condition = Literal["succeeded", "failed"]
-"""``succeeded``: every need completed. ``failed``: at least one need failed, or was cancelled after it had begun."""
-
 MAX_TASKS = 100_000
+LOWEST_PRIORITY, DEFAULT_PRIORITY, HIGHEST_PRIORITY = 1, 5, 10
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +36,11 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
     did, or it is ``one_way``. An undo has no needs; its turn comes when the run went wrong and everything that rests on what it
     takes back is back already. What ``takes_back`` has a place of its own in the graph, such as in a branch that waits for a
     failure.
+
+    A ``condition`` decides once the needs have ended as ``when`` asks. Where it is false the task is left out by choice: it is
+    skipped and nothing went wrong, so no failure is reacted to and nothing is undone. What needs it is left out with it, unless
+    it is a join (``when="any"``), which runs if anything before it completed. What waits for a failure that did not come is
+    left out by choice too. What is skipped because something failed is not, and no join runs over that.
     """
 
     id: str
@@ -47,6 +53,8 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
     branch: str = ""
     timeout_s: float = 1800.0
     retry: Retry = Retry()
+    priority: int = DEFAULT_PRIORITY
+    """Of tasks that could start at the same time and have to wait for each other, the one with the highest number is first."""
     undoes: str = ""
     """The task that this one takes back, whether that completed or broke off after it had begun."""
     takes_back: tuple[str, ...] = ()
@@ -56,6 +64,14 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
     take it back."""
     one_way: str = ""
     """Why it cannot be taken back, in words for whoever approves it."""
+    condition: str = ""
+    """In CEL, over ``inputs`` as they are then and ``outputs`` of the needs that completed, by their ids."""
+    each: Each | None = None
+    """Makes it one task for each item of a list."""
+    input_schema: dict[str, Any] = {}
+    """The JSON Schema of its inputs; empty where it says nothing."""
+    output_schema: dict[str, Any] = {}
+    """The JSON Schema of its result, or of that of each instance; a result that violates it fails the task."""
 
 
 class TaskGraph(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -70,6 +86,20 @@ class TaskGraph(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def specs(self) -> dict[str, TaskSpec]:
         """The tasks by id."""
         return {task.id: task for task in self.tasks}
+
+    def base(self, task_id: str) -> str:
+        """The task of which ``task_id`` is an instance; a task itself is its own."""
+        return task_id if task_id in self.specs else task_id.rpartition("[")[0]
+
+    def spec(self, task_id: str) -> TaskSpec:
+        """What is to be done by a task, or by an instance of one."""
+        if (found := self.specs.get(task_id)) is not None:
+            return found
+        return msgspec.structs.replace(self.specs[self.base(task_id)], id=task_id)
+
+    def cleans_up(self, task_id: str) -> bool:
+        """Whether a task, or the one of which it is an instance, brings things back."""
+        return self.base(task_id) in self.cleanup
 
     @cached_property
     def places(self) -> dict[str, int]:
@@ -106,7 +136,10 @@ class TaskGraph(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         waiting = [task.id for task in self.tasks if task.when == "failed"]
         while waiting:
             task_id = waiting.pop()
-            if task_id not in found:
+            spec = self.specs[task_id]
+            # What joins a reaction with the work that it reacts to is no reaction.
+            is_join = spec.when == "any" and not found.issuperset(spec.needs)
+            if task_id not in found and not is_join:
                 found.add(task_id)
                 waiting += self.successors[task_id]
         return frozenset(found)
@@ -146,8 +179,9 @@ class TaskGraph(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return found
 
     def check(self) -> None:
-        """Raises Invalid ``task_graph`` with the place: a name used twice, an unknown need, a cycle, too many tasks, an undo
-        that has no turn."""
+        """Raises Invalid ``task_graph`` with the place: a name used twice, an unknown need, a cycle, too many tasks, a priority
+        out of bounds, an undo that has no turn, a condition, fan-out or schema that is none, results that do not go with what
+        is asked for."""
         if len(self.tasks) > MAX_TASKS:
             raise _fault("", f"{len(self.tasks)} tasks are more than {MAX_TASKS}")
         ids: set[str] = set()
@@ -164,8 +198,18 @@ class TaskGraph(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         except CycleError as error:
             raise _fault("", "tasks wait for each other: " + " -> ".join(error.args[1])) from None
         for task in self.tasks:
+            if not LOWEST_PRIORITY <= task.priority <= HIGHEST_PRIORITY:
+                raise _fault(task.id, f"has priority {task.priority}: it goes from {LOWEST_PRIORITY} to {HIGHEST_PRIORITY}")
             if fault := self._undo_fault(task) if task.undoes else self._task_fault(task):
                 raise _fault(task.id, fault)
+        self._check_parts()
+
+    def _check_parts(self) -> None:
+        # Schemas first: what rests on them can then be read.
+        faults = ((task, schemas_fault(task)) for task in self.tasks if task.input_schema or task.output_schema)
+        for task, found in chain(faults, ((task, part_fault(task, self.specs)) for task in self.tasks)):
+            if found:
+                raise Invalid("task_graph", found.what, where=f"task {task.id}, {found.place}", hint=found.hint)
 
     def _task_fault(self, task: TaskSpec) -> str:
         if undo := next((need for need in task.needs if self.specs[need].undoes), ""):
@@ -196,8 +240,8 @@ class TaskGraph(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             return f"undoes {target.id!r}, which brings things back itself"
         if self.undos[target.id] != task.id:
             return f"undoes {target.id!r}, and so does {self.undos[target.id]!r}"
-        if task.needs or task.when == "failed" or task.one_way or task.takes_back:
-            return "undoes: it has no needs, no condition and no way of its own"
+        if task.needs or task.when != "succeeded" or task.one_way or task.takes_back or task.condition or task.each:
+            return "undoes: it has no needs, no condition, no list and no way of its own"
         if task.settled_by and (settles is None or settles.undoes):
             return f"is settled by {task.settled_by!r}, which is no task that could"
         return ""
@@ -210,33 +254,11 @@ def _cut(task: TaskSpec, inside: set[str], undone_before: tuple[str, ...]) -> Ta
     taken = tuple(target for target in task.takes_back if target in inside)
     settled_by = task.settled_by if task.settled_by in inside else ""
     when = task.when if needs else "succeeded"
-    return msgspec.structs.replace(task, needs=needs, when=when, takes_back=taken, settled_by=settled_by)
+    cut = msgspec.structs.replace(task, needs=needs, when=when, takes_back=taken, settled_by=settled_by)
+    if all(seen.task in inside for seen in conditions.looks_at(task.condition)):
+        return cut
+    return msgspec.structs.replace(cut, condition="")
 
 
 def _fault(task_id: str, message: str) -> Invalid:
     return Invalid("task_graph", message, where=f"task {task_id}" if task_id else "graph")
-
-
-def references(value: Any) -> Iterator[str]:
-    """Every ``task.field`` that a JSON value refers to."""
-    if isinstance(value, dict):
-        if set(value) == {"$output"}:  # pyright: ignore[reportUnknownArgumentType]
-            yield str(value["$output"])  # pyright: ignore[reportUnknownArgumentType]
-        else:
-            for item in value.values():  # pyright: ignore[reportUnknownVariableType]
-                yield from references(item)
-    elif isinstance(value, list | tuple):
-        for item in value:  # pyright: ignore[reportUnknownVariableType]
-            yield from references(item)
-
-
-def resolve(value: Any, outputs: Mapping[str, dict[str, Any]]) -> Any:
-    """``value`` with every reference replaced by what it stands for; null where the task gave no such output."""
-    if isinstance(value, dict):
-        if set(value) == {"$output"}:  # pyright: ignore[reportUnknownArgumentType]
-            task_id, _, name = str(value["$output"]).rpartition(".")  # pyright: ignore[reportUnknownArgumentType]
-            return outputs.get(task_id, {}).get(name)
-        return {key: resolve(item, outputs) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(value, list | tuple):
-        return [resolve(item, outputs) for item in value]  # pyright: ignore[reportUnknownVariableType]
-    return value

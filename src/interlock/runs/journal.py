@@ -10,8 +10,17 @@ from interlock.core.scope import Scope
 from interlock.db.database import Database
 from interlock.db.group import GroupCommit
 from interlock.db.session import Turn
+from interlock.runs import model as m
 from interlock.runs import store
-from interlock.runs.model import Run, RunEvent, RunFinished, RunStarted, RunStatus
+from interlock.runs.model import Run, RunEvent, RunFinished, RunStatus
+
+_AFTER: dict[type[m.Event], RunStatus] = {
+    m.RunStarted: RunStatus.RUNNING,
+    m.RunContinued: RunStatus.RUNNING,
+    m.RunPaused: RunStatus.PAUSED,
+    m.RunResumed: RunStatus.PENDING,
+}
+"""What a run is after an event that does not end it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +105,10 @@ def _rows(run_id: str, epoch: int, seq: int, events: Sequence[RunEvent]) -> list
 
 
 def _status_after(events: Sequence[RunEvent]) -> tuple[RunStatus, str] | None:
-    match events[-1]:
-        case RunFinished(status=status, at=at):
-            return status, at
-        case _:
-            has_started = any(isinstance(event, RunStarted) for event in events)
-            return (RunStatus.RUNNING, "") if has_started else None
+    if isinstance(events[-1], RunFinished):
+        return events[-1].status, events[-1].at
+    found = (_AFTER.get(type(event)) for event in reversed(events))
+    return next(((status, "") for status in found if status is not None), None)
 
 
 def _create(turn: Turn, new: store.NewRun) -> Exception | None:

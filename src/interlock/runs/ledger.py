@@ -108,7 +108,9 @@ class Ledger:
 
     async def _check_grant(self, tool: Tool[Any, Any], arguments: dict[str, Any]) -> None:
         try:
-            check_call(self._state.run.grants, self._task, tool.name, arguments, defaults(tool))
+            # The plan grants to the task: what it may do, each of its instances may.
+            granted = self._state.run.graph.base(self._task)
+            check_call(self._state.run.grants, granted, tool.name, arguments, defaults(tool))
         except Forbidden as error:
             await self._note(
                 m.CallRefused(at=self._now(), task=self._task, tool=tool.name, arguments=arguments, error=error.as_dict())

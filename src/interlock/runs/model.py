@@ -5,11 +5,13 @@ the next state; neither reads a clock, makes an id or does I/O, so a journal rep
 """
 
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 import msgspec
 
 from interlock.runs.graph import TaskGraph
+from interlock.runs.order import upward_ranks
 from interlock.tools.grants import Grant
 
 
@@ -51,7 +53,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """A run that takes the control plane down each time it is adopted must not do so for ever."""
 
 
-class Run(msgspec.Struct, frozen=True, kw_only=True):
+class Run(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """What a run is from its first event on: which plan (or part of it, ``role``) it executes, for whom, how far."""
 
     run_id: str
@@ -65,6 +67,14 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Minted from the approved plan; the only source of permission."""
     plan_hash: str = ""
     limits: Limits = Limits()
+    estimates: dict[str, float] = {}
+    """Seconds that tasks are likely to take, by id, as far as known. Beside the graph, not in it: what is measured must not
+    make an approved plan another one."""
+
+    @cached_property
+    def ranks(self) -> dict[str, float]:
+        """For each task how long the longest path behind it is likely to take, itself counted; see order.py."""
+        return upward_ranks(self.graph, self.estimates)
 
 
 # --- state ---------------------------------------------------------------------------------------------------------------
@@ -109,6 +119,12 @@ class TaskState(msgspec.Struct, kw_only=True):
     started_at: str = ""
     ended_at: str = ""
     note: str = ""
+    since: str = ""
+    """When it came into the state in which it is, as long as it has not ended; empty for one that was never started."""
+    items: int | None = None
+    """Of a task for each item of a list: how many there are, once that is known."""
+    left_out: bool = False
+    """Skipped by choice: by its condition, or because what it needs was; nothing went wrong before it."""
 
 
 class Left(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,6 +146,14 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     never_begun: tuple[str, ...] = ()
 
 
+class Pause(msgspec.Struct, frozen=True, kw_only=True):
+    """Who paused a run, why, and since when no further task starts."""
+
+    by: str
+    reason: str
+    at: str
+
+
 class RunState(msgspec.Struct, kw_only=True):
     """What is known of a run. `evolve` changes it in place; nobody else does."""
 
@@ -140,6 +164,8 @@ class RunState(msgspec.Struct, kw_only=True):
     seq: int = 0
     adoptions: int = 0
     cancel_requested: str = ""
+    pause: Pause | None = None
+    """While it is paused."""
     error: ErrorData = {}
     summary: RunSummary | None = None
     """Of a run that ended without completing, where its graph says what undoes what."""
@@ -149,7 +175,7 @@ class RunState(msgspec.Struct, kw_only=True):
     worked_s: float = 0.0
     """How long it had worked at ``works_since``: the time in which it waited for nobody and a control plane was there."""
     works_since: str = ""
-    """Since when it works; empty before it has started and while a person is asked."""
+    """Since when it works; empty before it has started, without a slot and while a person is asked."""
     last_at: str = ""
     """When the last event came."""
 
@@ -157,6 +183,11 @@ class RunState(msgspec.Struct, kw_only=True):
     def asks(self) -> bool:
         """Whether a person is asked something now."""
         return any(task.question for task in self.tasks.values())
+
+    @property
+    def works(self) -> bool:
+        """Whether its time counts now: it has a slot and nobody is asked."""
+        return self.status is RunStatus.RUNNING and not self.asks
 
 
 # --- events --------------------------------------------------------------------------------------------------------------
@@ -181,6 +212,24 @@ class RunAdopted(Event, frozen=True, kw_only=True):
     epoch: int
 
 
+class RunPaused(Event, frozen=True, kw_only=True):
+    """No further task starts, and the slot of the run is free for another; what is under way goes on to its end."""
+
+    by: str
+    reason: str
+
+
+class RunResumed(Event, frozen=True, kw_only=True):
+    """The pause is over; the run goes on as soon as there is a slot for it."""
+
+    by: str
+    reason: str
+
+
+class RunContinued(Event, frozen=True, kw_only=True):
+    """It has a slot again, or is cancelled and waits for none."""
+
+
 class RunCancelRequested(Event, frozen=True, kw_only=True):
     by: str
     reason: str
@@ -195,6 +244,13 @@ class RunFinished(Event, frozen=True, kw_only=True):
 class TaskStarted(Event, frozen=True, kw_only=True):
     task: str
     attempt: int
+
+
+class TaskExpanded(Event, frozen=True, kw_only=True):
+    """The list of a task for each item is known: there are instances now, ``task[0]`` up to ``items`` of them."""
+
+    task: str
+    items: int
 
 
 class TaskReported(Event, frozen=True, kw_only=True):
@@ -218,7 +274,7 @@ class TaskRetryScheduled(Event, frozen=True, kw_only=True):
 
 
 class TaskReady(Event, frozen=True, kw_only=True):
-    """The wait before the next attempt is over; it starts as soon as there is a slot."""
+    """The wait before the next attempt is over, or a pause outlived the attempt: it starts as soon as there is a slot."""
 
     task: str
 
@@ -290,9 +346,13 @@ RunEvent = (
     RunSubmitted
     | RunStarted
     | RunAdopted
+    | RunPaused
+    | RunResumed
+    | RunContinued
     | RunCancelRequested
     | RunFinished
     | TaskStarted
+    | TaskExpanded
     | TaskReported
     | TaskCompleted
     | TaskRetryScheduled
@@ -330,6 +390,16 @@ class Adopt(Command, frozen=True, kw_only=True):
 
     owner: str
     epoch: int
+
+
+class PauseRun(Command, frozen=True, kw_only=True):
+    by: str
+    reason: str
+
+
+class ResumeRun(Command, frozen=True, kw_only=True):
+    by: str
+    reason: str
 
 
 class RequestCancel(Command, frozen=True, kw_only=True):
@@ -395,4 +465,19 @@ class Note(Command, frozen=True, kw_only=True):
     events: tuple[RunEvent, ...]
 
 
-RunCommand = Submit | Start | Adopt | RequestCancel | TimeOut | Complete | Fail | RetryDue | Stopped | Park | Answer | Note
+RunCommand = (
+    Submit
+    | Start
+    | Adopt
+    | PauseRun
+    | ResumeRun
+    | RequestCancel
+    | TimeOut
+    | Complete
+    | Fail
+    | RetryDue
+    | Stopped
+    | Park
+    | Answer
+    | Note
+)

@@ -39,13 +39,15 @@ def _status(state: m.RunState, failed: list[TaskSpec]) -> m.RunStatus:
 
 
 def _walked_back(state: m.RunState) -> set[str]:
-    """The branches that bring things back and ran to their end: every task completed, or an undo without anything to do."""
+    """The branches that bring things back and ran to their end: every task completed, or was left out by its condition, or is
+    an undo without anything to do."""
     whole: dict[str, bool] = {}
     begun: set[str] = set()
     for spec in state.run.graph:
         if spec.branch.startswith(ROLLBACK):
             is_completed = state.tasks[spec.id].status is m.TaskStatus.COMPLETED
-            is_over = is_completed or (bool(spec.undoes) and is_needless(state, spec))
+            is_left_out = bool(spec.condition) and state.tasks[spec.id].left_out
+            is_over = is_completed or is_left_out or (bool(spec.undoes) and is_needless(state, spec))
             whole[spec.branch] = whole.get(spec.branch, True) and is_over
             if is_completed:
                 begun.add(spec.branch)

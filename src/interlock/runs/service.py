@@ -1,4 +1,4 @@
-"""The use cases of runs: submit, look, follow, cancel."""
+"""The use cases of runs: submit, look, follow, pause, cancel."""
 
 import asyncio
 import contextlib
@@ -8,12 +8,14 @@ from typing import Any, Protocol
 
 import msgspec
 
+from interlock.core.clock import Clock, to_text
 from interlock.core.errors import NotFound
 from interlock.core.scope import Scope
 from interlock.db.database import Database
 from interlock.runs import model as m
 from interlock.runs import store
 from interlock.runs.evolve import fold
+from interlock.runs.waiting import RunWhy, Waiting, Why
 
 PAGE = 500
 
@@ -23,6 +25,8 @@ class Driver(Protocol):
 
     async def submit(self, run: m.Run) -> None: ...
     async def cancel(self, run_id: str, by: str, reason: str) -> None: ...
+    async def pause(self, run_id: str, by: str, reason: str) -> None: ...
+    async def resume(self, run_id: str, by: str, reason: str) -> None: ...
     async def answer(self, run_id: str, task: str, answer: str, by: str, asked: int = 0) -> None: ...
 
 
@@ -42,9 +46,10 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
 class Runs:
     """Everything a face may ask about runs."""
 
-    def __init__(self, database: Database, driver: Driver) -> None:
+    def __init__(self, database: Database, driver: Driver, clock: Clock) -> None:
         self._database = database
         self._driver = driver
+        self._clock = clock
         self._followers: dict[str, set[asyncio.Event]] = defaultdict(set)
 
     async def submit(self, scope: Scope, run: m.Run) -> None:
@@ -55,6 +60,17 @@ class Runs:
         """End a run; what it changed is brought back where the plan says how. Raises NotFound, Conflict ``run_not_active``."""
         await self._summary(scope, run_id)
         await self._driver.cancel(run_id, scope.principal, reason)
+
+    async def pause(self, scope: Scope, run_id: str, reason: str) -> None:
+        """Let no further task of a run start until it is resumed. Raises NotFound, Conflict ``run_not_active`` or
+        ``run_is_ending``."""
+        await self._summary(scope, run_id)
+        await self._driver.pause(run_id, scope.principal, reason)
+
+    async def resume(self, scope: Scope, run_id: str, reason: str) -> None:
+        """End the pause of a run. Raises NotFound, Conflict ``run_not_active``."""
+        await self._summary(scope, run_id)
+        await self._driver.resume(run_id, scope.principal, reason)
 
     async def answer(self, scope: Scope, run_id: str, task: str, answer: str, asked: int = 0) -> None:
         """Answer a task that waits for a person. ``asked`` is the number of the event that asked; 0 answers what is open.
@@ -76,6 +92,19 @@ class Runs:
         if state is None:
             raise NotFound("run", f"there is no run {run_id}")
         return state, events
+
+    async def why(self, scope: Scope, run_id: str) -> RunWhy:
+        """What a run waits for, in words, and what decides when it ends. Raises NotFound."""
+        return (await self._waiting(scope, run_id)).why_run()
+
+    async def why_task(self, scope: Scope, run_id: str, task: str) -> Why:
+        """Why a task does not run, or since when it does. Raises NotFound, for a task with the names near it."""
+        return (await self._waiting(scope, run_id)).why(task)
+
+    async def _waiting(self, scope: Scope, run_id: str) -> Waiting:
+        state = await self.get(scope, run_id)
+        with_slot = (await self.counts(scope)).get(str(m.RunStatus.RUNNING), 0)
+        return Waiting(state, to_text(self._clock.now()), with_slot)
 
     async def listing(
         self, scope: Scope, *, plan_id: str | None = None, before: int | None = None, limit: int = 50

@@ -29,6 +29,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "runs": Entry("runs:runs", "List runs, newest first."),
         "watch": Entry("runs:watch", "Follow a run, live, until it ends."),
         "report": Entry("runs:report", "Write the report of a run as Markdown."),
+        "why": Entry("runs:why", "Say what a run, or one step of it, waits for."),
+        "pause": Entry("runs:pause", "Let no further step of a run start until it is resumed."),
+        "resume": Entry("runs:resume", "End the pause of a run."),
         "cancel": Entry("runs:cancel", "End a run; what it changed is brought back."),
     },
     "What is delivered": {

@@ -190,7 +190,7 @@ def _run_part(name: str) -> Resolver:
     return resolve
 
 
-for _part in ("progress", "error", "tasks"):
+for _part in ("progress", "paused", "error", "summary", "tasks"):
     _resolves("Run", _part)(_run_part(_part))
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from interlock.core.clock import from_text
 from interlock.delivery.drift.comparison import PlaceDrift
 from interlock.plans.model import Plan, PlanContent
+from interlock.runs.fanning import tally
 from interlock.runs.model import RunState
 
 
@@ -100,6 +101,10 @@ class CancelRun(Body):
     reason: str = Field(default="cancelled by request", max_length=500)
 
 
+class PauseRun(Body):
+    reason: str = Field(default="", max_length=500)
+
+
 class AnswerItem(Body):
     answer: str = Field(max_length=200)
 
@@ -180,6 +185,7 @@ def run_body(state: RunState) -> dict[str, Any]:
         "started_at": state.started_at,
         "ended_at": state.ended_at,
         "duration_s": _seconds(state.started_at, state.ended_at),
+        "paused": plain(state.pause),
         "error": state.error,
         "summary": plain(state.summary),
         "tasks": tasks,
@@ -192,7 +198,8 @@ def _task_body(state: RunState, task_id: str) -> dict[str, Any]:
     task = state.tasks[task_id]
     about = {"id": spec.id, "title": spec.title, "kind": spec.kind, "effect": str(spec.effect), "branch": spec.branch}
     about |= {"needs": list(spec.needs), "when": spec.when, "undoes": spec.undoes, "one_way": spec.one_way}
-    about |= {"takes_back": list(spec.takes_back)}
+    about |= {"takes_back": list(spec.takes_back), "priority": spec.priority}
+    about |= {"condition": spec.condition, "each": plain(spec.each), "instances": tally(state, task_id)}
     return about | plain(task) | {"duration_s": _seconds(task.started_at, task.ended_at)}
 
 

@@ -27,14 +27,23 @@ def durations(run: RunState) -> dict[str, float]:
     }
 
 
-def estimate_s(graph: TaskGraph, history: dict[str, float], watch_s: float) -> float:
-    """The length of the longest path over the tasks that run when nothing goes wrong."""
-    finish: dict[str, float] = {}
+def estimates(graph: TaskGraph, history: dict[str, float], watch_s: float) -> dict[str, float]:
+    """Seconds that each of the tasks is likely to take that run when nothing goes wrong."""
+    found: dict[str, float] = {}
     for task in graph:
         if task.when == "failed" or task.branch or task.undoes:
             continue
         usual = history.get(task.id, USUAL_S.get(task.kind, 1.0))
         if task.kind in {"delivery.watch", "delivery.analyse"}:
-            usual = task.inputs.get("bake_s", watch_s)
-        finish[task.id] = usual + max((finish.get(need, 0.0) for need in task.needs), default=0.0)
+            usual = float(task.inputs.get("bake_s", watch_s))
+        found[task.id] = usual
+    return found
+
+
+def estimate_s(graph: TaskGraph, usual: dict[str, float]) -> float:
+    """The length of the longest path over the tasks in ``usual``."""
+    finish: dict[str, float] = {}
+    for task in graph:
+        if task.id in usual:
+            finish[task.id] = usual[task.id] + max((finish.get(need, 0.0) for need in task.needs), default=0.0)
     return round(max(finish.values(), default=0.0), 1)

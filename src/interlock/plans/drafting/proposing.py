@@ -14,7 +14,7 @@ from interlock.core.scope import Scope
 from interlock.delivery.service import Delivery
 from interlock.plans.blueprints.healing import lay_out_healing
 from interlock.plans.blueprints.layout import lay_out
-from interlock.plans.drafting.estimates import estimate_s
+from interlock.plans.drafting.estimates import estimate_s, estimates
 from interlock.plans.drafting.findings import changes_of, findings_of
 from interlock.plans.drafting.gathering import Gathering
 from interlock.plans.facts import Facts
@@ -153,8 +153,8 @@ class Proposing:
             source=facts.origin.pin if facts.origin else None,
         )
         plan = self._describe(scope, text, wish, facts, content, await self._commits(scope, facts))
-        watch_s = facts.watch.window_s or 0.0
-        return Draft(plan=msgspec.structs.replace(plan, estimate_s=estimate_s(graph, history, watch_s)), content=content)
+        usual = estimates(graph, history, facts.watch.window_s or 0.0)
+        return Draft(plan=msgspec.structs.replace(plan, estimate_s=estimate_s(graph, usual), estimates=usual), content=content)
 
     def _describe(
         self,

@@ -40,6 +40,11 @@ def _to_the_run(event: Doc) -> str:
             return "the run has a slot"
         case "RunAdopted":
             return f"taken over by {event['owner']} after a restart"
+        case "RunPaused" | "RunResumed" as kind:
+            reason = f": {event['reason']}" if event["reason"] else ""
+            return f"{kind.removeprefix('Run').lower()} by {event['by']}{reason}"
+        case "RunContinued":
+            return "the run goes on"
         case "RunCancelRequested":
             return f"{event['by']} asks for the end: {event['reason']}"
         case "RunFinished":
@@ -53,6 +58,8 @@ def _to_the_task(event: Doc) -> str:
     match event["type"]:
         case "TaskStarted":
             return "starts" if event["attempt"] == 1 else f"starts, attempt {event['attempt']}"
+        case "TaskExpanded":
+            return f"is done for each of {event['items']} items"
         case "TaskReported":
             return event["message"]
         case "TaskRetryScheduled":

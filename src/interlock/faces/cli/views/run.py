@@ -27,6 +27,32 @@ def run_cancelled(run: Doc) -> RenderableType:
     return Group(title(run["run_id"], about), next_step(f"interlock watch {run['run_id']}", "follow it"))
 
 
+GOES_WRONG = "what goes wrong meanwhile is brought back once the run is resumed or cancelled"
+
+
+def run_paused(run: Doc) -> RenderableType:
+    """A run of which no further task starts, and what of it is still under way."""
+    under_way = [task["id"] for task in run["tasks"] if task["status"] == "running"]
+    rest = [Text("nothing is under way")]
+    if under_way:
+        rest = [Text(f"under way, and goes on to its end: {', '.join(under_way)}"), Text(GOES_WRONG, style=DIM)]
+    return Group(title(run["run_id"], _paused(run)), *rest, next_step(f"interlock resume {run['run_id']}", "go on"))
+
+
+def _paused(run: Doc) -> str:
+    pause = run["paused"]
+    if pause is None:
+        return f"is {run['status'].replace('_', ' ')}"
+    return f"is paused by {pause['by']}" + (f": {pause['reason']}" if pause["reason"] else "")
+
+
+def run_resumed(run: Doc) -> RenderableType:
+    """A run that goes on, or waits for its slot."""
+    waits = run["status"] == "pending"
+    about = "goes on as soon as there is a slot for it" if waits else f"is {run['status'].replace('_', ' ')}"
+    return Group(title(run["run_id"], about), next_step(f"interlock watch {run['run_id']}", "follow it"))
+
+
 @dataclass(slots=True)
 class Task:
     """A task as its events made it."""
@@ -39,6 +65,9 @@ class Task:
     note: str = ""
     began: datetime | None = None
     ended: datetime | None = None
+    items: int = 0
+    over: int = 0
+    """Of a task for each item of a list: how many there are, and how many have ended."""
 
     def took(self, now: datetime) -> str:
         """How long it has taken up to now, or took."""
@@ -47,6 +76,7 @@ class Task:
 
 _AFTER = {
     "TaskStarted": "running",
+    "TaskExpanded": "running",
     "TaskCompleted": "completed",
     "TaskRetryScheduled": "waiting",
     "TaskReady": "pending",
@@ -79,14 +109,21 @@ class Progress:
         match event["type"]:
             case "RunSubmitted":
                 self._begin(event["run"], at)
-            case "RunStarted":
+            case "RunStarted" | "RunContinued":
                 self.status = "running"
+            case "RunPaused":
+                self.status = "paused"
+            case "RunResumed":
+                self.status = "pending"
             case "RunFinished":
                 self.status, self.ended = event["status"], at
                 self.error = with_error("", event["error"]).removeprefix(": ")
                 self.became = what_became(event.get("summary"))
             case _ if event.get("task") in self.tasks:
                 self._apply_to(self.tasks[event["task"]], event, at)
+            case kind if _AFTER.get(kind) in _OVER and (task := self.tasks.get(event["task"].rpartition("[")[0])):
+                task.over += 1
+                task.note = f"{task.over} of {task.items} items"
             case _:
                 pass
 
@@ -101,6 +138,8 @@ class Progress:
         task.status = _AFTER.get(kind, task.status)
         if kind == "TaskStarted":
             task.attempt, task.began, task.note = event["attempt"], task.began or at, ""
+        if kind == "TaskExpanded":
+            task.items, task.began, task.note = event["items"], at, f"0 of {event['items']} items"
         if kind in _SPOKEN:
             task.note = what_happened(event)
         if task.status in _OVER:

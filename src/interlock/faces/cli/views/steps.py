@@ -22,7 +22,7 @@ _EMPTY: tuple[Any, ...] = ({}, [], "", None)
 
 def is_straight(task: Doc) -> bool:
     """Whether a step runs when nothing goes wrong."""
-    return task["when"] == "succeeded" and not task["branch"] and not task.get("undoes")
+    return task["when"] != "failed" and not task["branch"] and not task.get("undoes")
 
 
 def outline(content: Doc) -> Iterable[RenderableType]:
@@ -100,7 +100,9 @@ def _step(number: int, task: Doc, grants: list[Doc], ways_back: list[str]) -> Re
         ("does", "" if is_said else task["title"]),
         ("runs", Text("\n").join(Text(f"$ {_quoted(argv)}") for argv in commands)),
         ("may", Group(*(_right(grant) for grant in grants)) if grants else ""),
-        ("after" if is_straight(task) or task["when"] == "succeeded" else "if", _needs(task)),
+        ("after" if task["when"] != "failed" else "if", _needs(task)),
+        ("only if", task.get("condition", "")),
+        ("for each", _items(task)),
         ("undoes", _undoes(task)),
         ("undone", f"by {' or '.join(ways_back)}" if ways_back else ""),
         ("one-way", Text(task.get("one_way", ""), style="yellow") if task.get("one_way") else ""),
@@ -122,7 +124,20 @@ def _quoted(argv: list[str]) -> str:
 
 def _needs(task: Doc) -> str:
     needs = ", ".join(task["needs"])
+    if task["when"] == "any":
+        return f"whatever is done of: {needs}"
     return needs if task["when"] == "succeeded" or not needs else f"one of these fails: {needs}"
+
+
+def _items(task: Doc) -> str:
+    """Over what a step is spread, and how many of it may fail."""
+    each = task.get("each")
+    if not each:
+        return ""
+    items: Any = each["items"]
+    of = f"of {len(items)} items" if isinstance(items, list) else f"of {items['$output']}"  # pyright: ignore[reportUnknownArgumentType]
+    bound = f", {each['max_concurrent']} at once" if each["max_concurrent"] else ""
+    return of + bound + (f"; {each['tolerated']} may fail" if each["tolerated"] else "")
 
 
 def _undoes(task: Doc) -> str:

@@ -1,4 +1,4 @@
-"""Runs: look, follow live, cancel."""
+"""Runs: look, follow live, pause, cancel."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -13,7 +13,7 @@ from interlock.faces.http.access import CallerScope, TheServices
 from interlock.faces.http.holding import CallerToken, while_valid
 from interlock.faces.http.routes.plans import Limit, number_of
 from interlock.faces.http.services import Services
-from interlock.faces.http.shapes import CancelRun, Page, plain, run_body
+from interlock.faces.http.shapes import CancelRun, Page, PauseRun, plain, run_body
 from interlock.plans.report import markdown
 from interlock.runs.wording import face_type
 
@@ -54,6 +54,28 @@ async def get_report(
 @router.post("/runs/{run_id}/cancel", summary="End a run; what it changed is brought back")
 async def cancel_run(run_id: str, body: CancelRun, scope: CallerScope, services: TheServices) -> dict[str, Any]:
     await services.runs.cancel(scope, run_id, body.reason)
+    return run_body(await services.runs.get(scope, run_id))
+
+
+@router.get("/runs/{run_id}/why", summary="What a run waits for, and what decides when it ends")
+async def why_run(run_id: str, scope: CallerScope, services: TheServices) -> dict[str, Any]:
+    return plain(await services.runs.why(scope, run_id))
+
+
+@router.get("/runs/{run_id}/tasks/{task_id}/why", summary="Why a task does not run, followed to the cause")
+async def why_task(run_id: str, task_id: str, scope: CallerScope, services: TheServices) -> dict[str, Any]:
+    return plain(await services.runs.why_task(scope, run_id, task_id))
+
+
+@router.post("/runs/{run_id}/pause", summary="Let no further task of a run start; what is under way goes on to its end")
+async def pause_run(run_id: str, body: PauseRun, scope: CallerScope, services: TheServices) -> dict[str, Any]:
+    await services.runs.pause(scope, run_id, body.reason)
+    return run_body(await services.runs.get(scope, run_id))
+
+
+@router.post("/runs/{run_id}/resume", summary="End the pause of a run; it goes on as soon as there is a slot for it")
+async def resume_run(run_id: str, body: PauseRun, scope: CallerScope, services: TheServices) -> dict[str, Any]:
+    await services.runs.resume(scope, run_id, body.reason)
     return run_body(await services.runs.get(scope, run_id))
 
 
