@@ -34,6 +34,10 @@ def refused(*tasks: Any) -> Invalid:
         ({"type": "texts"}, "output_schema.type", "is no JSON Schema"),
         (properties(a={"minimum": "x"}), "output_schema.properties.a.minimum", "is no JSON Schema"),
         (properties(a={"$ref": "https://example.org/s.json"}), "output_schema.properties.a.$ref", "which is elsewhere"),
+        ({"$ref": "#/default", "default": {"$ref": "http://127.0.0.1:1/secret"}}, "output_schema.$ref", "which is elsewhere"),
+        ({"$ref": "#/$defs/a/const", "$defs": {"a": {"const": {}}}}, "output_schema.$ref", "which is elsewhere"),
+        ({"$id": "http://127.0.0.1:1/"}, "output_schema.$id", "is not done here"),
+        ({"$dynamicRef": "#a"}, "output_schema.$dynamicRef", "is not done here"),
         (properties(a={"pattern": "(?=x)"}), "output_schema.properties.a.pattern", "is no pattern"),
         (properties(a={"anyOf": [{"pattern": "(?!x)"}]}), "output_schema.properties.a.anyOf[0].pattern", "is no pattern"),
         ({"patternProperties": {"x": {}}}, "output_schema.patternProperties", "names properties by patterns"),
@@ -184,3 +188,13 @@ def test_each_instance_is_held_to_the_promise():
 )
 def test_a_schema_answers_in_bounded_time_whatever_it_says(schema, value, place):
     assert schemas.violation(schema, value)[0] == place
+
+
+def test_a_schema_whose_parts_refer_to_each_other_twice_is_not_followed_for_ever():
+    parts: dict[str, Any] = {f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 2} for n in range(30)}
+    where, what = schemas.violation({"$ref": "#/$defs/a0", "$defs": parts | {"a30": {}}}, {})
+    assert (where, what) == ("$", "the schema takes more than 50000 references to be followed")
+    assert schemas.violation({"$defs": {"a": {"type": "integer"}}, "items": {"$ref": "#/$defs/a"}}, list(range(10_000))) == (
+        "",
+        "",
+    )

@@ -6,6 +6,7 @@ a bound of memory, so inside of ``all``, ``exists``, ``exists_one`` and ``filter
 joined.
 """
 
+import ast
 import re
 from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
@@ -15,6 +16,7 @@ import msgspec
 from cel_expr_python import cel  # pyright: ignore[reportMissingTypeStubs]
 
 from interlock.core.errors import Invalid
+from interlock.core.patterns import Pattern
 from interlock.runs.faults import Fault
 
 MAX_LENGTH = 1000
@@ -167,6 +169,8 @@ def _unsafe(expression: str, *, has_inputs: bool) -> Fault | None:
         what = ""
         if token.kind == "name" and _follows(tokens, place, "(") and token.text not in FUNCTIONS:
             what = f"uses {token.text}, which conditions do not have"
+        elif token.kind == "name" and token.text == "matches" and _follows(tokens, place, "("):
+            what = _unsafe_pattern(tokens, place)
         elif token.text == "+":
             joins += 1
             what = "adds or joins for each item" if inside else "adds or joins too often" if joins > MAX_JOINS else ""
@@ -179,6 +183,30 @@ def _unsafe(expression: str, *, has_inputs: bool) -> Fault | None:
                 what, _place(expression, token.start), f"there are {', '.join(sorted(FUNCTIONS))}" if "have" in what else ""
             )
     return next((seen for seen in _outputs(expression) if isinstance(seen, Fault)), None)
+
+
+def _unsafe_pattern(tokens: list[_Token], place: int) -> str:
+    """What is wrong with the pattern of a ``matches``: one from data, or a large one, may take its time with each item."""
+    last = next((end for end, depth in _closing(tokens, place + 1) if depth == 0), place + 1)
+    if tokens[last - 1].kind != "text" or tokens[last - 2].text not in {"(", ","}:
+        return "matches with a pattern that is not written there"
+    try:
+        Pattern(str(ast.literal_eval(tokens[last - 1].text)))
+    except (ValueError, SyntaxError):
+        return "has a pattern that cannot be read"
+    except Invalid as error:
+        return error.message
+    return ""
+
+
+def _closing(tokens: list[_Token], start: int) -> Iterator[tuple[int, int]]:
+    """From the bracket at ``start`` on: each place, and how many brackets are open behind it."""
+    depth = 0
+    for place in range(start, len(tokens)):
+        token = tokens[place]
+        if token.kind == "other":
+            depth += (token.text in "([{") - (token.text in ")]}")
+        yield place, depth
 
 
 def _unsafe_inside(tokens: list[_Token], place: int) -> str:

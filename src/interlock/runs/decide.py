@@ -104,7 +104,8 @@ class Scheduler:
         self._work -= 1
         for successor in self.graph.successors[spec.id]:
             self._open_needs[successor] -= 1
-            if self._open_needs[successor] == 0 or not is_good:
+            # One that waits for a failure waits for all of them; to look at it for each would take the square of that.
+            if self._open_needs[successor] == 0 or (not is_good and self.graph.specs[successor].when != "failed"):
                 self._touched.append(successor)
 
     def is_current(self, task: str, attempt: int) -> bool:

@@ -1,12 +1,15 @@
 """What tasks promise of their results and ask of their inputs: JSON Schemas (draft 2020-12) as data."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, cast
 
 from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import SchemaError, ValidationError
+from referencing import Registry
 
 from interlock.core.canonical import canonical_json
 from interlock.core.errors import Invalid
@@ -16,6 +19,12 @@ from interlock.runs.faults import Fault
 Schema = Mapping[str, Any]
 
 _MAX_WORDS = 200
+_MAX_REFERENCES = 50_000
+"""Followed in one validation: a schema whose parts refer to each other twice doubles its work with each of them."""
+_NOTHING_ELSE = cast("Any", Registry)()
+_REFERENCE = re.compile(r"#(?:/(?:\$defs|definitions)/[^/~%]+)?")
+"""The whole, or a definition: what stands there is read as a schema, here as by whoever validates."""
+_ELSEWHERE = frozenset({"$id", "$anchor", "$dynamicRef", "$dynamicAnchor"})
 _BY_PATTERNS = "names properties by patterns, which is not done here"
 _OPEN = frozenset({"allOf", "anyOf", "oneOf", "$ref", "if", "not", "dependentSchemas"})
 """Where one of these says something too, the rest alone does not tell what is allowed."""
@@ -42,8 +51,10 @@ def _word_fault(place: str, word: str, value: Any) -> Fault | None:
     if not isinstance(value, str):
         # Below a word that no schema has: nobody reads it.
         return Fault(_BY_PATTERNS, f"{place}.{word}", "name them in properties") if word == "patternProperties" else None
-    if word in {"$ref", "$dynamicRef"} and not value.startswith("#"):
-        return Fault(f"refers to {value!r}, which is elsewhere", f"{place}.{word}", "refer within the schema: #/$defs/…")
+    if word == "$ref" and not _REFERENCE.fullmatch(value):
+        return Fault(f"refers to {value!r}, which is elsewhere", f"{place}.{word}", "refer to a definition: #/$defs/NAME")
+    if word in _ELSEWHERE:
+        return Fault(f"has {word}, which is not done here", f"{place}.{word}", "refer to a definition: #/$defs/NAME")
     if word == "pattern":
         try:
             _pattern(value)
@@ -54,9 +65,12 @@ def _word_fault(place: str, word: str, value: Any) -> Fault | None:
 
 def violation(schema: Schema, value: Any) -> tuple[str, str]:
     """What ``value`` has against ``schema``: where and what, in words; two empty texts where it has nothing."""
+    _followed.set(0)
     try:
         errors = cast("Iterator[ValidationError]", _validator(canonical_json(schema)).iter_errors(value))
         error = next(errors, None)
+    except _TooMuchError:
+        return "$", f"the schema takes more than {_MAX_REFERENCES} references to be followed"
     except RecursionError:
         return "$", "the schema never ends"
     except Exception as error:
@@ -168,7 +182,15 @@ def _pattern(expression: str) -> Pattern:
 def _validator(schema: bytes) -> Any:
     data = json.loads(schema)
     Draft202012Validator.check_schema(data)
-    return _class()(data)
+    # An empty registry: whatever is not in the schema itself is not fetched from anywhere.
+    return _class()(data, registry=_NOTHING_ELSE)
+
+
+class _TooMuchError(Exception):
+    """A validation has followed too many references."""
+
+
+_followed: ContextVar[int] = ContextVar("followed", default=0)
 
 
 @lru_cache(maxsize=1)
@@ -185,5 +207,13 @@ def _class() -> Any:
             if len({canonical_json(item) for item in items}) < len(items):
                 yield ValidationError("has an item twice")
 
-    found: Any = cast("Any", validators).extend(Draft202012Validator, {"pattern": pattern, "uniqueItems": unique})
+    def reference(validator: Any, target: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
+        _followed.set(_followed.get() + 1)
+        if _followed.get() > _MAX_REFERENCES:
+            raise _TooMuchError
+        yield from follow(validator, target, instance, schema) or ()
+
+    follow = cast("Any", Draft202012Validator).VALIDATORS["$ref"]
+    own = {"pattern": pattern, "uniqueItems": unique, "$ref": reference}
+    found: Any = cast("Any", validators).extend(Draft202012Validator, own)
     return found
