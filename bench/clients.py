@@ -20,11 +20,11 @@ import httpx
 ANSWER_BYTES = 2048
 KEPT_CONNECTIONS = 10
 LONGEST_S = 20.0
-SERVICE = Path(__file__).with_name("service.py")
+SERVICE = Path(__file__).with_name("asked_service.py")
 
 
 class Service:
-    """`service.py` as a process of its own."""
+    """`asked_service.py` as a process of its own."""
 
     def __init__(self, port: int) -> None:
         self.port = port

@@ -35,13 +35,13 @@ async def measure(name: str, workload: Workload, folder: Path) -> dict[str, Any]
         await engine.define(warm_up())
         await engine.run(warm_up())
         await engine.define(workload)
-        row: dict[str, Any] = {"version": engine.version, "durability": engine.durability, "startup_s": round(startup_s, 2)}
+        row: dict[str, Any] = {"version": engine.version, "durability": engine.durability, "startup_s": round(startup_s, 4)}
         _write(folder / "began", row)
         cpu, started = cpu_s(), time.monotonic()
         found = await engine.run(workload)
         seconds = time.monotonic() - started
         cpu = cpu_s() - cpu
-        row |= {"seconds": round(seconds, 4), "tasks_per_s": round(workload.tasks / seconds, 1)}
+        row |= {"seconds": round(seconds, 6), "tasks_per_s": round(workload.tasks / seconds, 1)}
         row |= {"cpu_ms_per_task": round(cpu * 1000 / workload.tasks, 3), "peak_memory_mb": round(memory_mb(os.getpid()), 1)}
         return row | {"tasks_done": workload.tasks} | check(workload, found, folder / "notes")
     finally:

@@ -41,7 +41,7 @@ class Reads:
 @contextmanager
 def reading(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reads]:
     reads = Reads()
-    many = store._many
+    many = store.many
 
     async def counted(connection: Any, query: Any, kind: Any) -> list[Any]:
         found = await many(connection, query, kind)
@@ -52,7 +52,7 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reads]:
         reads.queries += 1
 
     with monkeypatch.context() as patched:
-        patched.setattr(store, "_many", counted)
+        patched.setattr(store, "many", counted)
         sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", executed)
         try:
             yield reads

@@ -1,6 +1,6 @@
 """A small service that ends in order on SIGTERM: no new connections, but what has begun is finished.
 
-    python3 service.py PORT
+    python3 asked_service.py PORT
 
 ``/`` answers at once, ``/slow?S`` after S seconds, ``/stream?S`` goes on for so long, and a WebSocket is told the time until
 the service ends: then it is closed with the code 1001, "going away".
